@@ -1,0 +1,1 @@
+"""How Upkeep is served: the command line, the deployments, and the files that production needs."""

@@ -1,0 +1,1 @@
+"""The command line `upkeep`, one module per verb."""

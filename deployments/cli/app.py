@@ -1,0 +1,41 @@
+"""The command line: verbs are added here, and errors become one sentence and an exit code here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from rich.console import Console
+
+from deployments.cli.exits import Exit, exit_code_of
+from infra.errors import UpkeepError
+
+app = typer.Typer(
+    name="upkeep",
+    help="Server maintenance procedures: health today, every change tomorrow.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one sentence on stderr, anything else is a bug (70)."""
+    console = Console(stderr=True)
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except UpkeepError as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(exit_code_of(error))
+    except Exception as error:  # noqa: BLE001 - the border: a bug is reported as one, with its own exit code
+        if hasattr(error, "format_message"):  # click's usage errors
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(Exit.USAGE)
+        logging.getLogger(__name__).exception("bug")
+        sys.exit(Exit.BUG)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""Procedures: one file is one documented procedure, and reads like its runbook."""

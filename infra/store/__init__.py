@@ -1,0 +1,1 @@
+"""What Upkeep remembers: runs, findings and samples, through SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""Steps and decisions, one package per domain."""
