@@ -6,12 +6,14 @@ says less often than everywhere (user, port, thresholds) is inherited: file, the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
+
+from infra.errors import BadInventory
 
 Name = str
 
@@ -256,12 +258,33 @@ class Inventory(Frozen):
         Raises:
             BadInventory: the environment or a host is not in the file; the message lists what is.
         """
-        raise NotImplementedError
+        if environment is not None and environment not in self.environments:
+            raise BadInventory((f"environment = {environment!r}: accepted: {_listed(self.environments)}",))
+        chosen = self.environments if environment is None else {environment: self.environments[environment]}
+        found = {host.name: host for table in chosen.values() for host in table.hosts.values()}
+        where = "" if environment is None else f" (environment {environment})"
+        missing = tuple(f"host = {n!r}: accepted{where}: {_listed(found)}" for n in hosts if n not in found)
+        if missing:
+            raise BadInventory(missing)
+        return tuple(host for host in found.values() if not hosts or host.name in hosts)
 
     def critical_units(self, host: Host) -> tuple[str, ...]:
         """The host's own critical units and those that its service names for its role, sorted, once each."""
-        raise NotImplementedError
+        service = self.environments[host.environment].services.get(host.service or "")
+        of_role = service.critical_units.get(host.role, ()) if service else ()
+        return tuple(sorted({*host.critical_units, *of_role}))
 
     def thresholds_for(self, host: Host | None, environment: str, override: Thresholds | None = None) -> Thresholds:
         """Every limit, resolved: override, host, environment, file, built-in defaults; no field is None but tls_days."""
-        raise NotImplementedError
+        from infra.inventory.defaults import DEFAULTS
+
+        limits = self.environments[environment].thresholds.over(self.thresholds.over(DEFAULTS))
+        limits = host.thresholds.over(limits) if host else limits
+        return override.over(limits) if override else limits
+
+
+def _listed(names: Iterable[str], at_most: int = 20) -> str:
+    """The names in one line, cut short in a large estate."""
+    every = sorted(names)
+    more = f" and {len(every) - at_most} more" if len(every) > at_most else ""
+    return ", ".join(every[:at_most]) + more if every else "none is there"
