@@ -24,7 +24,7 @@ class Exit(IntEnum):
 
 
 def exit_code_of(error: UpkeepError) -> int:
-    """The exit code that tells a script what happened; 2 (critical) for an error that has no code of its own."""
+    """The exit code that tells a script what happened; 2 (critical) for an error without one of its own."""
     codes: dict[type[UpkeepError], Exit] = {
         BadInventory: Exit.BAD_INVENTORY,
         ServiceUnavailable: Exit.UNAVAILABLE,
