@@ -1,5 +1,6 @@
 """The estate on paper: one TOML file, validated whole before anything is touched."""
 
+from infra.inventory.load import load_inventory
 from infra.inventory.model import (
     Approver,
     Database,
@@ -9,17 +10,16 @@ from infra.inventory.model import (
     Floors,
     Host,
     Inventory,
-    Level,
     LoadBalancer,
     Notification,
     RedundancyGroup,
     Service,
-    Thresholds,
     TlsName,
 )
-from infra.inventory.load import load_inventory
+from infra.inventory.thresholds import DEFAULTS, Level, Thresholds
 
 __all__ = [
+    "DEFAULTS",
     "Approver",
     "Database",
     "DnsName",

@@ -1,63 +1,35 @@
 """The inventory's shape. Field descriptions are its reference documentation (`upkeep inventory schema`).
 
-Everything that belongs to an environment stands inside it; host names are unique over the whole file. What a file
-says less often than everywhere (user, port, thresholds) is inherited: file, then environment, then host.
+Everything that belongs to an environment stands inside it; host names are unique over the whole file. What a
+file says less often than everywhere (user, port, thresholds) is inherited: file, then environment, then host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from infra.errors import BadInventory
+from infra.inventory.thresholds import DEFAULTS, Frozen, Thresholds
+from infra.inventory.values import (
+    AbsolutePath,
+    Address,
+    CacheUrl,
+    EndpointUrl,
+    IpAddress,
+    Name,
+    PublicKey,
+    Regex,
+    Resolver,
+    SecretName,
+    Unit,
+)
 
-Name = str
-
-
-class Frozen(BaseModel):
-    """Every table of the file: unknown keys are mistakes, and nothing changes after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Level(Frozen):
-    """Where a value becomes a warning and where critical; a level that is not given never triggers."""
-
-    warning: float | None = Field(None, description="At or beyond this value: warning.")
-    critical: float | None = Field(None, description="At or beyond this value: critical.")
-
-
-class Thresholds(Frozen):
-    """Limits of health checks. What is not given is inherited: host, environment, file, built-in defaults."""
-
-    load_per_cpu: Level | None = Field(None, description="5-minute load average divided by the number of cpus.")
-    cpu_percent: Level | None = Field(None, description="CPU in use, %, over the time between two reads.")
-    memory_percent: Level | None = Field(None, description="Memory that is not available, %.")
-    swap_percent: Level | None = Field(None, description="Swap in use, %.")
-    disk_space_percent: Level | None = Field(None, description="Space in use as users see it (df), %.")
-    disk_inodes_percent: Level | None = Field(None, description="Inodes in use, %.")
-    disk_busy_percent: Level | None = Field(None, description="Time a disk was busy, %, between two reads.")
-    network_latency_ms: Level | None = Field(None, description="Round trip, median, milliseconds.")
-    interface_errors_percent: Level | None = Field(None, description="Errors per packet since the last read, %.")
-    clock_offset_ms: Level | None = Field(None, description="Clock against the control machine, milliseconds.")
-    dns_time_ms: Level | None = Field(None, description="Time of one DNS answer, milliseconds.")
-    tls_days: Level | None = Field(
-        None,
-        description="Days left on a certificate, at or below. Not given: a third of its lifetime, at most 30, "
-        "is a warning and a tenth, at most 7, critical.",
-    )
-    uptime_days: Level | None = Field(None, description="Days since the last boot.")
-    pending_updates: Level | None = Field(None, description="Number of updates that wait.")
-    log_errors: Level | None = Field(None, description="Journal entries of priority err or worse in an hour.")
-
-    def over(self, base: Thresholds) -> Thresholds:
-        """These limits where they are given, else those of `base`."""
-        given = {k: v for k, v in dict(self).items() if v is not None}
-        return base.model_copy(update=given)
+Status = Annotated[int, Field(ge=100, le=599)]
 
 
 class Floors(Frozen):
@@ -65,14 +37,16 @@ class Floors(Frozen):
 
     approvals: Literal["required", "unverified", "none"] = Field(
         "required",
-        description="required: listed approvers prove who they are. unverified: any answer counts, reports say so; "
-        "never in production. none: changes need no approval (the environment `local` only).",
+        description="required: listed approvers prove who they are. unverified: any answer counts, "
+        "reports say so; never in production. none: changes need no approval (the environment `local` only).",
     )
     approvers_needed: int = Field(1, ge=1, le=9, description="How many different approvers must approve.")
     proof: Literal["any", "signature"] = Field("any", description="signature: only a signed approval counts.")
     requester_may_approve: bool = Field(False, description="A team of one; reports say so in the first line.")
     window_required: bool = Field(True, description="Changes happen only inside a maintenance window.")
-    max_failures: int | None = Field(None, ge=0, description="Failed hosts that stop a change; default: rule A7.")
+    max_failures: int | None = Field(
+        None, ge=0, description="Failed hosts that stop a change; default: rule A7."
+    )
 
 
 class Host(Frozen):
@@ -80,22 +54,38 @@ class Host(Frozen):
 
     name: SkipJsonSchema[str] = Field(description="The key it stands under.")
     environment: SkipJsonSchema[str] = Field(description="The environment it stands in.")
-    address: str = Field(description="IP address or name to connect to.")
+    address: Address = Field(description="IP address or name to connect to.")
     connection: Literal["ssh", "local"] = Field("ssh", description="local: this very machine, without SSH.")
     port: int = Field(22, ge=1, le=65535)
     user: str | None = Field(None, description="Login; default: ssh_config, then the current user.")
-    identity_file: str | None = Field(None, description="Private key; default: ssh_config, then the agent's and ~/.ssh's.")
-    jump: str | None = Field(None, description="Name of the inventory host to connect through.")
+    identity_file: str | None = Field(
+        None, description="Private key; default: ssh_config, then the agent's and ~/.ssh's."
+    )
+    jump: str | None = Field(
+        None,
+        description='Name of the inventory host to connect through; "": directly, whatever [defaults] says.',
+    )
     os: Literal["linux", "windows"] = "linux"
     role: str = Field("", description="What it does in its service: web, lb, primary, replica, cache ...")
     service: str | None = Field(None, description="The service (of the same environment) it belongs to.")
     redundancy_group: str | None = Field(None, description="Hosts that stand in for each other.")
-    data_paths: tuple[str, ...] = Field((), description="Directories with data that no rollback may take back.")
-    critical_units: tuple[str, ...] = Field((), description="systemd units that must be active here.")
-    ignored_units: tuple[str, ...] = Field((), description="Units whose failure is no finding (shell patterns).")
-    ignored_mounts: tuple[str, ...] = Field((), description="Mount points that are not judged (shell patterns).")
+    data_paths: tuple[AbsolutePath, ...] = Field(
+        (), description="Directories with data that no rollback may take back."
+    )
+    critical_units: tuple[Unit, ...] = Field((), description="systemd units that must be active here.")
+    ignored_units: tuple[str, ...] = Field(
+        (), description="Units whose failure is no finding (shell patterns)."
+    )
+    ignored_mounts: tuple[str, ...] = Field(
+        (), description="Mount points that are not judged (shell patterns)."
+    )
     tags: tuple[str, ...] = ()
     thresholds: Thresholds = Field(default_factory=Thresholds)
+
+    @field_validator("jump")
+    @classmethod
+    def _no_jump(cls, jump: str | None) -> str | None:
+        return jump or None
 
 
 class RedundancyGroup(Frozen):
@@ -107,41 +97,55 @@ class RedundancyGroup(Frozen):
 class Endpoint(Frozen):
     """Something that answers: ``http://``, ``https://`` or ``tcp://host:port``."""
 
-    url: str = Field(description="http://..., https://... or tcp://host:port", pattern=r"^(https?|tcp)://.+")
-    address: str | None = Field(None, description="Connect to this address instead of resolving the name.")
-    expect_status: tuple[int, ...] = Field((200,), description="HTTP status codes that are good.")
-    expect_body: str | None = Field(None, description="Regular expression that the body must match.")
-    expect_headers: Mapping[str, str] = Field(default_factory=dict, description="Header -> regular expression.")
-    latency_objective_ms: float | None = Field(None, gt=0, description="95 % of answers are no slower than this.")
+    url: EndpointUrl = Field(description="http://..., https://... or tcp://host:port")
+    address: Address | None = Field(
+        None, description="Connect to this address instead of resolving the name."
+    )
+    expect_status: tuple[Status, ...] = Field(
+        (200,), min_length=1, description="HTTP status codes that are good."
+    )
+    expect_body: Regex | None = Field(None, description="Regular expression that the body must match.")
+    expect_headers: Mapping[str, Regex] = Field(
+        default_factory=dict, description="Header -> regular expression."
+    )
+    latency_objective_ms: float | None = Field(
+        None, gt=0, description="95 % of answers are no slower than this."
+    )
     timeout_s: float = Field(5, gt=0, le=60)
-    probed_from: tuple[str, ...] = Field(("control",), description="`control` (where Upkeep runs) or host names.")
-    host: str | None = Field(None, description="The one host behind it; not given: the service's hosts together.")
+    probed_from: tuple[str, ...] = Field(
+        ("control",), description="`control` (where Upkeep runs) or host names."
+    )
+    host: str | None = Field(
+        None, description="The one host behind it; not given: the service's hosts together."
+    )
     ca_file: str | None = Field(None, description="PEM file to trust instead of the system's authorities.")
 
 
 class TlsName(Frozen):
     """A name whose certificate is watched on every address that it resolves to."""
 
-    name: str
+    name: Address
     port: int = Field(443, ge=1, le=65535)
-    addresses: tuple[str, ...] = Field((), description="Default: every address that the name resolves to.")
+    addresses: tuple[IpAddress, ...] = Field(
+        (), description="Default: every address that the name resolves to."
+    )
     ca_file: str | None = Field(None, description="PEM file to trust instead of the system's authorities.")
 
 
 class DnsName(Frozen):
     """A name that must resolve, the same everywhere."""
 
-    name: str
+    name: Address
     type: Literal["A", "AAAA", "CNAME", "MX", "TXT", "NS", "SRV"] = "A"
     expect: tuple[str, ...] = Field((), description="The exact set of answers; not given: any answer.")
-    resolvers: tuple[str, ...] = Field((), description="ADDRESS or ADDRESS:PORT; default: the system's.")
+    resolvers: tuple[Resolver, ...] = Field((), description="ADDRESS or ADDRESS:PORT; default: the system's.")
 
 
 class Service(Frozen):
     """What hosts serve together."""
 
     criticality: Literal["critical", "high", "normal", "low"] = "normal"
-    critical_units: Mapping[str, tuple[str, ...]] = Field(
+    critical_units: Mapping[str, tuple[Unit, ...]] = Field(
         default_factory=dict, description="Role -> systemd units that must be active on its hosts."
     )
     endpoints: tuple[Endpoint, ...] = ()
@@ -149,8 +153,8 @@ class Service(Frozen):
     dns: tuple[DnsName, ...] = ()
     depends_on: tuple[str, ...] = Field((), description="Services of the same environment that it calls.")
     databases: tuple[str, ...] = Field((), description="Databases of the same environment that it uses.")
-    caches: tuple[str, ...] = Field((), description="Caches, redis://host:port.")
-    log_files: tuple[str, ...] = Field((), description="Log files on its hosts.")
+    caches: tuple[CacheUrl, ...] = Field((), description="Caches, redis://host:port.")
+    log_files: tuple[AbsolutePath, ...] = Field((), description="Log files on its hosts.")
     tests: tuple[str, ...] = Field((), description="Automated tests: a command, a URL or a pytest directory.")
 
 
@@ -159,7 +163,7 @@ class DatabaseMember(Frozen):
 
     host: str
     role: Literal["primary", "standby"]
-    dsn_secret: str = Field(description="Name of the secret that holds the DSN; never the DSN itself.")
+    dsn_secret: SecretName = Field(description="Name of the secret that holds the DSN; never the DSN itself.")
 
 
 class Pool(Frozen):
@@ -167,7 +171,7 @@ class Pool(Frozen):
 
     host: str
     kind: Literal["pgbouncer"] = "pgbouncer"
-    dsn_secret: str = Field(description="Name of the secret that holds the admin console's DSN.")
+    dsn_secret: SecretName = Field(description="Name of the secret that holds the admin console's DSN.")
 
 
 class Database(Frozen):
@@ -188,8 +192,10 @@ class LoadBalancer(Frozen):
 
     kind: Literal["haproxy"] = "haproxy"
     host: str
-    socket: str = Field("/run/haproxy/admin.sock", description="Admin socket on that host.")
-    backends: Mapping[str, str] = Field(default_factory=dict, description="Backend -> the service it carries.")
+    socket: AbsolutePath = Field("/run/haproxy/admin.sock", description="Admin socket on that host.")
+    backends: Mapping[str, str] = Field(
+        default_factory=dict, description="Backend -> the service it carries."
+    )
 
 
 class Environment(Frozen):
@@ -208,9 +214,13 @@ class Approver(Frozen):
     """A person who may approve changes."""
 
     name: str = Field(description="As shown in reports.")
-    ssh_public_keys: tuple[str, ...] = Field((), description="OpenSSH public keys; a signed approval is checked with them.")
+    ssh_public_keys: tuple[PublicKey, ...] = Field(
+        (), description="OpenSSH public keys; a signed approval is checked with them."
+    )
     environments: tuple[str, ...] = Field((), description="Where they may approve; not given: everywhere.")
-    notify_secret: str | None = Field(None, description="Secret with the Apprise URL that reaches them.")
+    notify_secret: SecretName | None = Field(
+        None, description="Secret with the Apprise URL that reaches them."
+    )
 
 
 class Severity(StrEnum):
@@ -224,7 +234,7 @@ class Severity(StrEnum):
 class Notification(Frozen):
     """Where notices go."""
 
-    url_secrets: tuple[str, ...] = Field(description="Secrets that hold Apprise URLs.", min_length=1)
+    url_secrets: tuple[SecretName, ...] = Field(description="Secrets that hold Apprise URLs.", min_length=1)
     severities: tuple[Severity, ...] = tuple(Severity)
     environments: tuple[str, ...] = Field((), description="Not given: all.")
 
@@ -274,10 +284,10 @@ class Inventory(Frozen):
         of_role = service.critical_units.get(host.role, ()) if service else ()
         return tuple(sorted({*host.critical_units, *of_role}))
 
-    def thresholds_for(self, host: Host | None, environment: str, override: Thresholds | None = None) -> Thresholds:
-        """Every limit, resolved: override, host, environment, file, built-in defaults; no field is None but tls_days."""
-        from infra.inventory.defaults import DEFAULTS
-
+    def thresholds_for(
+        self, host: Host | None, environment: str, override: Thresholds | None = None
+    ) -> Thresholds:
+        """Every limit: override, host, environment, file, built-in defaults; None is only tls_days."""
         limits = self.environments[environment].thresholds.over(self.thresholds.over(DEFAULTS))
         limits = host.thresholds.over(limits) if host else limits
         return override.over(limits) if override else limits
