@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from infra.errors import BadInventory, GateClosed, LockHeld, ServiceUnavailable, UpkeepError
+from infra.errors import BadInventory, BadSetting, GateClosed, LockHeld, ServiceUnavailable, UpkeepError
 
 
 class Exit(IntEnum):
@@ -27,6 +27,7 @@ def exit_code_of(error: UpkeepError) -> int:
     """The exit code that tells a script what happened; 2 (critical) for an error without one of its own."""
     codes: dict[type[UpkeepError], Exit] = {
         BadInventory: Exit.BAD_INVENTORY,
+        BadSetting: Exit.USAGE,
         ServiceUnavailable: Exit.UNAVAILABLE,
         LockHeld: Exit.LEASE_HELD,
         GateClosed: Exit.REFUSED,

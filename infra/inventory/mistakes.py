@@ -53,10 +53,13 @@ def translate(error: ErrorDetails, schema: Mapping[str, Any]) -> Mistake:
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f", did you mean {close[0]}?" if close else ""
         return Mistake(path, ", ".join(known), f"unknown key{hint}")
-    node = _node_at(schema, path)
-    if error["type"] == "missing":
-        return Mistake(path, _words(node, schema), "missing")
-    return Mistake(path, _words(node, schema) or error["msg"])
+    accepted = words_at(schema, path) or error["msg"]
+    return Mistake(path, accepted, "missing" if error["type"] == "missing" else "")
+
+
+def words_at(schema: Mapping[str, Any], path: Path) -> str:
+    """What a JSON Schema accepts at the path, in words; empty where it says nothing."""
+    return _words(_node_at(schema, path), schema)
 
 
 def _node_at(schema: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
