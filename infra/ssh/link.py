@@ -222,7 +222,7 @@ class _PromptSocket(socket.socket):
     """Acknowledges at once what it receives.
 
     sshd leaves Nagle's algorithm on for commands: it holds a command's end back until its beginning is
-    acknowledged, and a delayed acknowledgement takes 40 ms. TCP_QUICKACK does not last (tcp(7)), hence every time.
+    acknowledged, and a delayed acknowledgement takes 40 ms. TCP_QUICKACK does not last (tcp(7)): once a read.
     """
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
