@@ -1,4 +1,4 @@
-"""The command line: every other module of this package adds its verb to `app`; errors become exit codes here."""
+"""The command line: the modules beside this one add their verbs to `app`; errors become exit codes here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from infra.errors import UpkeepError
 
 app = typer.Typer(
     name="upkeep",
-    help="Server maintenance procedures: health today, every change tomorrow.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def upkeep() -> None:
+    """Server maintenance procedures: health today, every change tomorrow."""
 
 
 def load_verbs() -> None:
