@@ -130,7 +130,6 @@ class CountersRow(Table):
 
     __tablename__ = "counters"
 
-    environment: Mapped[str] = mapped_column(String(128), primary_key=True)
     host: Mapped[str] = mapped_column(String(255), primary_key=True)
     read_at: Mapped[datetime]
     boot_id: Mapped[str] = mapped_column(String(64))

@@ -73,7 +73,6 @@ def upgrade() -> None:
     op.create_index("ix_samples_at", "samples", ["at"])
     op.create_table(
         "counters",
-        sa.Column("environment", sa.String(128), primary_key=True),
         sa.Column("host", sa.String(255), primary_key=True),
         sa.Column("read_at", UtcDateTime(), nullable=False),
         sa.Column("boot_id", sa.String(64), nullable=False),
