@@ -1,7 +1,7 @@
 """Reads a host's facts in one round trip: sends probe.sh through the door and turns its answer into values.
 
-This machine is read with psutil instead (`infra.metrics`); only what its service manager, journal and packages
-say comes from the same script.
+This machine is read with psutil instead (`infra.metrics`); only what its service manager, journal and
+packages say comes from the same script.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,19 +10,15 @@ from typing import TypeVar
 from infra.errors import UpkeepError
 from infra.inventory import Host
 from infra.settings import settings
-from infra.ssh.link import Link
 from infra.ssh.local import LocalSession
+from infra.ssh.pool import close_all, link_of
 from infra.ssh.remote import RemoteSession
-from infra.ssh.route import Route, plan_route
+from infra.ssh.route import plan_route
 from infra.ssh.session import CommandResult, Session
 
 __all__ = ["CommandResult", "Session", "close_all", "fan_out", "session"]
 
 T = TypeVar("T")
-
-_links: dict[Route, Link] = {}
-_links_lock = threading.Lock()
-
 
 def session(host: Host) -> Session:
     """The session of a host, on its pooled connection, which the first command opens; thread-safe.
@@ -35,13 +29,6 @@ def session(host: Host) -> Session:
     if host.connection == "local":
         return LocalSession(host)
     return RemoteSession(host, link_of(plan_route(host)))
-
-
-def link_of(route: Route) -> Link:
-    """The process's one link for a route; jump hosts have theirs in the same pool."""
-    via = link_of(route.via) if route.via else None
-    with _links_lock:
-        return _links.setdefault(route, Link(route, via))
 
 
 def fan_out(hosts: Sequence[Host], act: Callable[[Host], T]) -> tuple[T | UpkeepError, ...]:
@@ -64,15 +51,3 @@ def fan_out(hosts: Sequence[Host], act: Callable[[Host], T]) -> tuple[T | Upkeep
         # Each host in a copy of the caller's context: log lines keep the run that they belong to.
         futures = [pool.submit(copy_context().run, guarded, host) for host in hosts]
     return tuple(future.result() for future in futures)
-
-
-def close_all() -> None:
-    """Close every pooled connection (end of process, tests)."""
-    with _links_lock:
-        links = list(_links.values())
-        _links.clear()
-    for link in reversed(links):  # those that go through a jump host come after it
-        link.close()
-
-
-atexit.register(close_all)
