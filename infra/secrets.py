@@ -1,8 +1,8 @@
 """How the name of a secret becomes the secret.
 
 The order is the law: the variable ``UPKEEP_SECRET_NAME``, the file ``$UPKEEP_SECRETS_DIR/NAME``, then the
-sources that the caller brings (Prefect blocks, `tasks.secrets`). The first that knows the name answers. A file that
-others may read, or that is somebody else's, ends the search: it is a fault to be mended, not to be passed over.
+sources that the caller brings (Prefect blocks, `tasks.secrets`). The first that knows the name answers. A file
+that others may read, or that is somebody else's, ends the search: a fault to mend, not to pass by.
 """
 
 from __future__ import annotations

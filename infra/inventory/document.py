@@ -56,19 +56,29 @@ def spell_key(key: str) -> str:
     return key if BARE_KEY.match(key) else json.dumps(key, ensure_ascii=False)
 
 
-def spell_value(value: Any, at_most: int = 80, depth: int = 3) -> str:
-    """The value as TOML writes it, on one line, cut short in length and in depth."""
-    if isinstance(value, dict | list) and not depth:
-        text = "..."
-    elif isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, str):
-        text = json.dumps(value, ensure_ascii=False)
-    elif isinstance(value, dict):
-        pairs = [f"{spell_key(k)} = {spell_value(v, at_most, depth - 1)}" for k, v in list(value.items())[:5]]
-        text = f"{{ {', '.join(pairs)} }}" if pairs else "{}"
-    elif isinstance(value, list):
-        text = f"[{', '.join(spell_value(v, at_most, depth - 1) for v in value[:5])}]"
-    else:
-        text = str(value)
+def spell_value(value: Any) -> str:
+    """The value as TOML writes it, on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, dict):
+        pairs = [f"{spell_key(key)} = {spell_value(each)}" for key, each in value.items()]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(spell_value(each) for each in value)}]"
+    return str(value)
+
+
+def shorten(value: Any, at_most: int = 80) -> str:
+    """The value as TOML writes it, cut short in length and in depth."""
+    text = spell_value(_shallow(value, 3))
     return text if len(text) <= at_most else f"{text[: at_most - 3]}..."
+
+
+def _shallow(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _shallow(each, depth - 1) for key, each in list(value.items())[:5]} if depth else "..."
+    if isinstance(value, list):
+        return [_shallow(each, depth - 1) for each in value[:5]] if depth else "..."
+    return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from datetime import date, time
-from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,6 +18,7 @@ from infra.inventory.leaks import find_leaks
 from infra.inventory.mistakes import Mistake, translate
 from infra.inventory.model import Inventory
 from infra.inventory.references import find_broken_references, find_broken_rules, find_loops, tables
+from infra.inventory.schema import inventory_schema
 
 
 def load_inventory(path: FilePath | None) -> Inventory:
@@ -85,7 +85,7 @@ def _validate(document: Document) -> tuple[Inventory | None, list[Mistake]]:
     try:
         return Inventory.model_validate_json(text, strict=True), []
     except ValidationError as error:
-        schema = _schema()
+        schema = inventory_schema()
         errors = error.errors(include_url=False)
         own = [e for e in errors if _is_own(e, document)]
         return None, [translate(e, schema) for e in own or errors]
@@ -122,11 +122,6 @@ def _named(name: str, environment: str, host: Any, defaults: dict[str, Any]) -> 
     is_direct = host.get("connection") == "local" or defaults.get("jump") == name
     taken = {key: value for key, value in defaults.items() if not (is_direct and key == "jump")}
     return {**taken, **host, "name": name, "environment": environment}
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return Inventory.model_json_schema()
 
 
 def _within(path: Path, places: set[Path]) -> bool:

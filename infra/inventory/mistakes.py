@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic_core import ErrorDetails
 
-from infra.inventory.document import ABSENT, Document, Path, look_up, spell_path, spell_value
+from infra.inventory.document import ABSENT, Document, Path, look_up, shorten, spell_path, spell_value
 from infra.inventory.leaks import NAMING_KEYS, find_leaks, leak_in
 
 HIDDEN = "(hidden)"
@@ -35,7 +35,7 @@ class Mistake:
         shown = spell_path(tuple(HIDDEN if isinstance(s, str) and leak_in(s) else s for s in self.path))
         value = look_up(document, self.path)
         if self.path and value is not ABSENT:
-            shown += f" = {HIDDEN if self._is_secret(value) else spell_value(value)}"
+            shown += f" = {HIDDEN if self._is_secret(value) else shorten(value)}"
         problem = f"{self.problem}; " if self.problem else ""
         return ": ".join(part for part in (file, shown, f"{problem}accepted: {self.accepted}") if part)
 
