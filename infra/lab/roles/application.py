@@ -63,11 +63,11 @@ class PostgresOrders:
         import psycopg2.extensions
 
         psycopg2.extensions.set_wait_callback(_wait)
+        self._dsn = dsn
         self._error: type[Exception] = psycopg2.Error
-        self._connect: Callable[[], Any] = lambda: psycopg2.connect(
-            dsn, connect_timeout=DATABASE_TIMEOUT_S, application_name="shop"
-        )
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue(IDLE_CONNECTIONS)
+        names = psycopg2.extensions.parse_dsn(dsn)
+        self._where = f"{names['host']}:{names['port']}"
 
     def check(self) -> None:
         self._ask("SELECT 1")
@@ -80,23 +80,29 @@ class PostgresOrders:
         return int(self._ask("INSERT INTO orders (item) VALUES (%s) RETURNING id", item)[0][0])
 
     def _ask(self, statement: str, *values: str) -> list[Any]:
+        connection = None
         try:
             connection = self._live() or self._connect()
-            try:
-                with connection, connection.cursor() as cursor:
-                    cursor.execute(statement, values)
-                    rows: list[Any] = cursor.fetchall()
-            except self._error:
-                connection.close()
-                raise
+            with connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                rows: list[Any] = cursor.fetchall()
         except self._error as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise OSError(reason) from error
+            if connection:
+                connection.close()
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise OSError(f"{self._where}: {first}") from error
         try:
             self._idle.put_nowait(connection)
         except queue.Full:
             connection.close()
         return rows
+
+    def _connect(self) -> Any:
+        import psycopg2
+
+        connection = psycopg2.connect(self._dsn, connect_timeout=DATABASE_TIMEOUT_S, application_name="shop")
+        connection.autocommit = True
+        return connection
 
     def _live(self) -> Any | None:
         """An idle connection, if there is one, that the other side has not closed (that is readable)."""
@@ -287,6 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 75  # idle connections are closed after this many seconds
     disable_nagle_algorithm = True
     wbufsize = -1
+    server_version = "shop"
+    sys_version = ""
     server: ShopServer
 
     def _serve(self) -> None:
@@ -312,7 +320,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
         self.server.access_log.info(
             '%s - - [%s] "%s" %d %d %.3f',
-            *(self.client_address[0], self.log_date_time_string(), self.requestline),
+            *(self.client_address[0], time.strftime("%d/%b/%Y:%H:%M:%S %z"), self.requestline),
             *(answer.status, len(content), time.monotonic() - started),
         )
 

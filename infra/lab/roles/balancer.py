@@ -33,7 +33,7 @@ defaults
     timeout server 30s
     timeout check 4s
     load-server-state-from-file global
-    default-server init-addr last,libc,none inter 2s fall 3 rise 2
+    default-server init-addr last,libc,none inter 2s fastinter 500ms downinter 1s fall 3 rise 2
 
 frontend shop
     bind :80

@@ -17,7 +17,7 @@ from infra.lab.roles.root import Root
 
 _WEBHOOK = Path(__file__).with_name("webhook.py")
 # No telemetry, none of the catalogues that nobody asked for, volumes that suit a small disk.
-# Every port opens port + 10000 too, for gRPC.
+# Every port opens port + 10000 too, for gRPC. A lone master waits one election timeout at every start.
 _S3 = """\
 [Unit]
 Description=S3 server (SeaweedFS)
@@ -27,10 +27,12 @@ After=network.target
 User=seaweedfs
 Environment=GOGC=50
 ExecStart=/usr/local/bin/weed -logtostderr=true server -dir=/var/lib/seaweedfs \\
-    -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -master.volumeSizeLimitMB=64 -volume.max=40 \\
+    -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -master.electionTimeout=1s \\
+    -master.volumeSizeLimitMB=64 -volume.port=8180 -volume.max=40 \\
     -s3 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.port.https=8443 -s3.port.iceberg=0 -s3.port.lance=0 \\
     -s3.config=/etc/seaweedfs/s3.json -s3.cert.file=/etc/seaweedfs/s3.pem -s3.key.file=/etc/seaweedfs/s3.key
 StateDirectory=seaweedfs
+PrivateTmp=yes
 Restart=on-failure
 
 [Install]
@@ -83,7 +85,7 @@ _RESOLVER_START = """\
 #!/bin/sh
 address=$(ip -4 -o address show dev host0 | awk '{ print $4 }' | cut -d/ -f1 | grep "[.]$2$")
 [ -n "$address" ] || { echo "host0 has no address that ends in .$2" >&2; exit 1; }
-exec dnsmasq --keep-in-foreground --conf-file=/dev/null --user=dnsmasq --bind-interfaces \\
+exec dnsmasq --keep-in-foreground --conf-file=/dev/null --user=dnsmasq --bind-dynamic \\
     --listen-address="$address" --no-resolv --no-poll --no-hosts --local=/lab/ --cache-size=0 \\
     --addn-hosts="/run/lab-$1/hosts" --pid-file="/run/lab-$1/pid"
 """
