@@ -85,8 +85,9 @@ def find_broken_rules(document: Document) -> Iterator[Mistake]:
             if name in seen:
                 yield Mistake(path, "a name of its own", f"this host stands in {seen[name]} already")
             seen.setdefault(name, environment)
-            if name == "control":
-                yield Mistake(path, "another name; control is where Upkeep runs", "reserved")
+            if name == "control" and host.get("connection") != "local":
+                accepted = 'another name, or connection = "local"; control is where Upkeep runs'
+                yield Mistake(path, accepted, "reserved")
             yield from _broken_host(path, host)
         for name, database in tables(document, (*_env(environment), "databases")).items():
             yield from _broken_database((*_env(environment), "databases", name), database)
