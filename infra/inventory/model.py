@@ -55,6 +55,9 @@ class Host(Frozen):
     name: SkipJsonSchema[str] = Field(description="The key it stands under.")
     environment: SkipJsonSchema[str] = Field(description="The environment it stands in.")
     address: Address = Field(description="IP address or name to connect to.")
+    other_addresses: tuple[Address, ...] = Field(
+        (), description="Further addresses that it answers on: a virtual address, a second resolver."
+    )
     connection: Literal["ssh", "local"] = Field("ssh", description="local: this very machine, without SSH.")
     port: int = Field(22, ge=1, le=65535)
     user: str | None = Field(None, description="Login; default: ssh_config, then the current user.")
