@@ -1,4 +1,4 @@
-"""The documented procedures, one file each."""
+"""Procedures: one file is one documented procedure, and reads like its runbook."""
 
 import logging
 
