@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -170,41 +169,3 @@ def _hosts_of(environment: Environment, service: str) -> Iterator[str]:
 def _dns(name: DnsName) -> Behind:
     resolvers = tuple(resolver_subject(resolver) for resolver in name.resolvers)
     return Behind(dns_subject(name), frozenset(), resolvers=resolvers)
-
-
-def choose_pairs(inventory: Inventory, fleet: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The pairs of hosts whose round trip matters: balancer to its service, service to its databases, primary to standby.
-
-    Args:
-        inventory: the estate.
-        fleet: names of the hosts that the run concerns.
-
-    Returns:
-        Each pair once, in one direction, sorted; local hosts are in none.
-    """
-    edges = Edges(inventory)
-    ours = set(fleet) - set(edges.local)
-    pairs: dict[frozenset[str], tuple[str, str]] = {}
-    for environment in inventory.environments.values():
-        for origin, peer in sorted(_calls(edges, environment)):
-            if origin != peer and {origin, peer} <= ours:
-                pairs.setdefault(frozenset((origin, peer)), (origin, peer))
-    return tuple(sorted(pairs.values()))
-
-
-def _calls(edges: Edges, environment: Environment) -> Iterator[tuple[str, str]]:
-    members = defaultdict(list)
-    for host in environment.hosts.values():
-        members[host.service].append(host.name)
-    for balancer in environment.load_balancers.values():
-        for service in balancer.backends.values():
-            yield from ((balancer.host, peer) for peer in members[service])
-    balancers = {balancer.host for balancer in environment.load_balancers.values()}
-    for name, caller in environment.services.items():
-        for database in caller.databases:
-            for peer in edges.database_hosts(environment, database):
-                yield from ((origin, peer) for origin in members[name] if origin not in balancers)
-    for replicated in environment.databases.values():
-        primaries = [m.host for m in replicated.members if m.role == "primary"]
-        standbys = [m.host for m in replicated.members if m.role == "standby"]
-        yield from ((primary, standby) for primary in primaries for standby in standbys)

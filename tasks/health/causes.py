@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from infra.findings import Finding, Status, SubjectKind, worst
 from infra.inventory import Inventory
-from tasks.health.judge.edges import Behind, Edges
+from tasks.health.edges import Behind, Edges
 
 _FULL_PERCENT = 99  # a filesystem that is fuller than this fails writes, and units with them
 _PRESSURE = ("disk_io", "memory", "load", "cpu")  # what makes a host slow, causes before effects
