@@ -1,0 +1,103 @@
+"""Control groups: one per host and one for the holder, so that a lab's processes are known without their pids."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from infra.errors import PermanentError
+from infra.lab.machine import cgroup_roots
+
+TOP = "upkeep-lab"
+
+
+def enter_script(lab: str, member: str) -> str:
+    """Shell text that makes the group of a host (or of the holder) and moves the shell into it."""
+    groups = " ".join(str(root / TOP / lab / member) for root in cgroup_roots())
+    return f'for g in {groups}; do mkdir -p "$g" && echo $$ > "$g/cgroup.procs" || exit 70; done'
+
+
+def leader(lab: str, host: str) -> int | None:
+    """The pid of a host's PID 1, as seen from the caller's pid namespace; None while there is none."""
+    payload = cgroup_roots()[0] / TOP / lab / host / "payload"
+    for group in (payload / "init.scope", payload):
+        pids = _pids(group)
+        if pids:
+            return min(pids)
+    return None
+
+
+def freeze(lab: str, host: str, *, frozen: bool) -> None:
+    """Stop or let go on every process of a host, its kernel side excepted: TCP still connects."""
+    legacy = Path("/sys/fs/cgroup/freezer") / TOP / lab / host / "freezer.state"
+    if legacy.exists():
+        legacy.write_text("FROZEN" if frozen else "THAWED", encoding="ascii")
+        return
+    (cgroup_roots()[0] / TOP / lab / host / "cgroup.freeze").write_text("1" if frozen else "0", encoding="ascii")
+
+
+def clear(lab: str, timeout_s: float = 20) -> None:
+    """Kill what is left of a lab and remove its groups; does nothing when there are none.
+
+    Raises:
+        PermanentError: something survived for `timeout_s`.
+    """
+    groups = [root / TOP / lab for root in cgroup_roots()]
+    deadline = time.monotonic() + timeout_s
+    while left := {pid for group in groups for pid in _pids_below(group)}:
+        if time.monotonic() > deadline:
+            raise PermanentError(f"processes of the lab {lab!r} do not end: pids {sorted(left)}")
+        _thaw_all(groups)
+        for pid in left:
+            _kill(pid)
+        time.sleep(0.05)
+    for group in groups:
+        _remove(group, deadline)
+        if group.parent.is_dir() and not any(p.is_dir() for p in group.parent.iterdir()):
+            group.parent.rmdir()
+
+
+def _thaw_all(groups: list[Path]) -> None:
+    for group in groups:
+        for path in (*group.rglob("freezer.state"), *group.rglob("cgroup.freeze")):
+            path.write_text("THAWED" if path.name == "freezer.state" else "0", encoding="ascii")
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _pids(group: Path) -> list[int]:
+    try:
+        return [int(line) for line in (group / "cgroup.procs").read_text(encoding="ascii").split() if line != "0"]
+    except OSError:
+        return []
+
+
+def _pids_below(group: Path) -> list[int]:
+    return [pid for path in group.rglob("cgroup.procs") for pid in _pids(path.parent)]
+
+
+def _remove(group: Path, deadline: float) -> None:
+    """Remove a tree of empty groups, deepest first; the kernel may say busy for a moment after the last exit."""
+    for path in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
+        _rmdir(path, deadline)
+    if group.is_dir():
+        _rmdir(group, deadline)
+
+
+def _rmdir(path: Path, deadline: float) -> None:
+    while True:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise PermanentError(f"the control group {path} cannot be removed: {error}") from error
+            time.sleep(0.05)

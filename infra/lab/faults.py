@@ -1,0 +1,146 @@
+"""What can be done to a running host; every fault has its undoing, and undoing what was not done does nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from infra.errors import GateClosed
+from infra.lab import cgroups, network
+from infra.lab.host import RunningHost
+from infra.lab.machine import ENVIRONMENT
+from infra.lab.plan import host_named
+
+FILL = "var/tmp/upkeep-lab-fill"
+INODES = "upkeep-lab-inodes"
+LOAD = "upkeep-lab-load"
+LOAD_BYTES = 32 * 1024 * 1024
+LOAD_BLOCK_BYTES = 256 * 1024
+
+
+class Faults:
+    """The faults of one host that are in force, by name."""
+
+    def __init__(self, host: RunningHost) -> None:
+        self._host = host
+        self.active: set[str] = set()
+        self._relay: subprocess.Popen[bytes] | None = None
+        self._load: threading.Event | None = None
+
+    def cut(self) -> None:
+        """Pull the network cable."""
+        network.set_cable(self._host.plan, plugged=False)
+        self.active.add("cut")
+
+    def uncut(self) -> None:
+        """Plug it in again."""
+        network.set_cable(self._host.plan, plugged=True)
+        self.active.discard("cut")
+
+    def freeze(self) -> None:
+        """Stop all of its processes where they are; its kernel still takes connections."""
+        cgroups.freeze(self._host.lab.name, self._host.plan.name, frozen=True)
+        self.active.add("frozen")
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        if "frozen" in self.active:
+            cgroups.freeze(self._host.lab.name, self._host.plan.name, frozen=False)
+            self.active.discard("frozen")
+
+    def fill(self, percent: float) -> None:
+        """Fill the root filesystem until df would say `percent`, for real: writing more ends in ENOSPC."""
+        path = self._host.root / FILL
+        with path.open("ab") as file:
+            while (wanted := _bytes_until(self._host.root, percent)) > 0:
+                size = file.seek(0, os.SEEK_END)
+                os.posix_fallocate(file.fileno(), size, max(wanted, 4096))
+        self.active.add("filled")
+
+    def fill_inodes(self) -> None:
+        """Use up every inode of the data disk, which keeps nearly all of its space."""
+        if not self._host.plan.data_image:
+            raise GateClosed("the host has no data disk whose inodes could be used up", host=self._host.plan.name)
+        directory = self._host.data / INODES
+        directory.mkdir(exist_ok=True)
+        number = 0
+        while os.statvfs(self._host.data).f_ffree:
+            (directory / str(number)).touch()
+            number += 1
+        self.active.add("inodes")
+
+    def unfill(self) -> None:
+        """Undo `fill` and `fill_inodes`."""
+        (self._host.root / FILL).unlink(missing_ok=True)
+        for file in (self._host.data / INODES).glob("*"):
+            file.unlink()
+        self.active -= {"filled", "inodes"}
+
+    def latency(self, delay_ms: float, peer: str | None) -> None:
+        """Lengthen the round trip between the host and everybody else, or one other host; 0 ends it."""
+        self._end_relay()
+        if delay_ms <= 0:
+            return
+        lab = self._host.lab
+        address = [] if peer is None else [lab.gateway if peer == "control" else lab.address(host_named(peer))]
+        sides = network.add_detour(self._host.plan)
+        command = [sys.executable, "-m", "infra.lab.relay", *sides, str(delay_ms), *address]
+        self._relay = subprocess.Popen(command, env=dict(ENVIRONMENT), stdin=subprocess.DEVNULL)
+        self.active.add("latency")
+
+    def io_load(self) -> None:
+        """Keep the host's disk busy with synchronous writes until `io_calm`."""
+        if self._load is None:
+            self._load = threading.Event()
+            thread = threading.Thread(target=_hammer, args=(self._host.top / LOAD, self._load), daemon=True)
+            thread.start()
+            self.active.add("io")
+
+    def io_calm(self) -> None:
+        """Undo `io_load`."""
+        if self._load is not None:
+            self._load.set()
+            self._load = None
+            self.active.discard("io")
+
+    def mend_outside(self) -> None:
+        """Undo whatever does not lie on the host's own disks."""
+        self.io_calm()
+        self.thaw()
+        self._end_relay()
+        self.uncut()
+        self.active.clear()
+
+    def _end_relay(self) -> None:
+        if self._relay is not None:
+            self._relay.kill()
+            self._relay.wait()
+            self._relay = None
+            network.remove_detour(self._host.plan)
+        self.active.discard("latency")
+
+
+def _bytes_until(place: Path, percent: float) -> int:
+    """How much more must be used so that df (which counts against used + available) shows `percent`."""
+    stat = os.statvfs(place)
+    used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+    available = stat.f_bavail * stat.f_frsize
+    return min(int((used + available) * percent / 100) - used, available)
+
+
+def _hammer(path: Path, ended: threading.Event) -> None:
+    """Write the same few megabytes again and again, each block on the disk before the next one."""
+    block = os.urandom(LOAD_BLOCK_BYTES)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
+    try:
+        while not ended.is_set():
+            for offset in range(0, LOAD_BYTES, LOAD_BLOCK_BYTES):
+                os.pwrite(file, block, offset)
+                if ended.is_set():
+                    break
+    finally:
+        os.close(file)
+        path.unlink(missing_ok=True)
