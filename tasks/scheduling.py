@@ -1,9 +1,9 @@
 """Scheduled runs that come too late are skipped, so that a long stop does not end in a queue of old runs.
 
 The law: a run that a schedule made is stale when it starts at or after the time of its successor. It then
-ends as `Skipped`, a state of type Completed: neither a failure nor a result. Only its first start is judged: a
-run that a person retries, or that an approval resumes, goes on however old it is. Runs that a person or another
-program made are never skipped. Prefect itself would execute them all (its issue 15886).
+ends as `Skipped`, a state of type Completed: neither a failure nor a result. Only its first start is judged:
+a run that a person retries, or that an approval resumes, goes on however old it is. Runs that a person or
+another program made are never skipped. Prefect itself would execute them all (its issue 15886).
 """
 
 from __future__ import annotations
