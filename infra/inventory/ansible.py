@@ -1,7 +1,7 @@
 """An Ansible inventory as an Upkeep inventory: what ``ansible-inventory --list`` prints, as TOML.
 
-What a host is comes from its variables, where it belongs from its groups (`ansible_groups`); a group that is no
-environment stays as a tag, so that nothing is lost. Secrets are never carried over.
+What a host is comes from its variables, where it belongs from its groups (`ansible_groups`). A group that is
+no environment stays as a tag, so that nothing is lost. Secrets are never carried over.
 """
 
 from __future__ import annotations

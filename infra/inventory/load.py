@@ -33,7 +33,7 @@ def load_inventory(path: FilePath | None) -> Inventory:
     if path is None:
         return embedded_inventory()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # a byte order mark is an editor's habit
     except OSError as error:
         accepted = "accepted: a readable TOML file (UPKEEP_INVENTORY or --inventory names it)"
         raise BadInventory((f"{path}: {error.strerror}; {accepted}",)) from error

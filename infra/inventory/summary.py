@@ -51,7 +51,7 @@ def _groups(name: str, environment: Environment) -> Iterator[str]:
     for group, limits in environment.redundancy_groups.items():
         members = [host for host in environment.hosts.values() if host.redundancy_group == group]
         if members and limits.max_unavailable >= len(members):
-            yield f"{name}: a change may take out the whole redundancy group {group} ({len(members)} hosts) at once"
+            yield f"{name}: a change may take out all of redundancy group {group} ({len(members)}) at once"
 
 
 def _services(name: str, environment: Environment) -> Iterator[str]:
