@@ -104,7 +104,7 @@ def as_json(report: RunReport) -> dict[str, Any]:
     ``started_at``, ``finished_at`` (ISO 8601, UTC), ``duration_s``; ``counts`` (status -> number; explained
     findings are not in it) and ``folded`` (their number); ``page`` (address in Prefect's UI, or null);
     ``findings``, worst first and effects after their cause, each with the fields of `infra.findings.Finding`
-    (``value`` is in ``unit``), its ``key`` and its ``depth`` (0, or more under the one named in ``caused_by``).
+    (``value`` is in ``unit``), its ``key`` and its ``depth`` (0, or more under the one in ``caused_by``).
     """
     return {
         "version": 1,

@@ -52,6 +52,6 @@ def main() -> None:
         if hasattr(error, "format_message"):  # click's usage errors
             error.show()  # type: ignore[attr-defined]
             sys.exit(Exit.USAGE)
-        logging.getLogger(__name__).exception("bug")
+        logging.getLogger(__name__).critical("bug", exc_info=True)
         sys.exit(Exit.BUG)
     sys.exit(code if isinstance(code, int) else 0)
