@@ -141,6 +141,8 @@ function plain(s) {
 }
 function quoted(s) { gsub(/\047/, "\047\\\047\047", s); return "\047" s "\047" }
 
+BEGIN { split(line_of("/proc/uptime"), uptime, " "); up = uptime[1] }
+
 # ---- what sh said -------------------------------------------------------------------------------------------
 
 /^@/ { section = substr($1, 2); if (section == "mode") mode = $2; next }
@@ -159,18 +161,28 @@ section == "updates" { update_count = $1 }
 section == "processes" { see_process($0) }
 
 # proc(5), /proc/PID/stat: fields after the closing parenthesis; 12 + 13 cpu ticks, 20 start, 22 pages
-function see_process(line,    open, shut, field, pid) {
+function see_process(line,    open, field, pid, age) {
     open = index(line, "(")
-    if (!match(line, /.*\)/) || !open) return
-    shut = RLENGTH
-    split(substr(line, shut + 2), field, " ")
+    if (!open || !match(line, /.*\)/)) return
     pid = substr(line, 1, open - 2)
+    split(substr(line, RLENGTH + 2), field, " ")
     if (pid == 1) pid_1_start = field[20] / 100
-    if (pid !~ /^[0-9]+$/ || field[22] + 0 <= 0) return
-    name[pid] = substr(line, open + 1, shut - open - 1)
-    ticks[pid] = field[12] + field[13]
-    start[pid] = field[20] / 100
+    age = up - field[20] / 100
+    # a kernel thread has no pages, and a process of a moment no rate
+    if (pid !~ /^[0-9]+$/ || field[22] + 0 <= 0 || age < 2) return
+    name[pid] = substr(line, open + 1, RLENGTH - open - 1)
+    rate[pid] = (field[12] + field[13]) / age
     pages[pid] = field[22] + 0
+    offer(1, rate[pid], pid); offer(2, pages[pid], pid)
+}
+# keep the five best of cpu (kind 1); of memory (kind 2) ten, since five may be named already
+function offer(kind, score, pid,    place) {
+    place = 5 * kind + 1
+    while (place > 1 && score > best[kind, place - 1]) {
+        best[kind, place] = best[kind, place - 1]; who[kind, place] = who[kind, place - 1]
+        place--
+    }
+    best[kind, place] = score; who[kind, place] = pid
 }
 
 # ---- what files say -----------------------------------------------------------------------------------------
@@ -265,8 +277,7 @@ function mapped(kernel_name) { return (kernel_name ~ /^dm-/) ? "/dev/mapper/" li
 # (the file carrier is not asked: it fails while an interface is down, and mawk dies of that)
 function is_up(operstate, flags) { return operstate == "" || ((operstate == "up" || operstate == "unknown") && flags ~ /[13579bdf]$/) }
 
-function read_counters(    field, line, up, busy, total, wait, i, n, id, list, links, own, up_now, foreign, device) {
-    split(line_of("/proc/uptime"), field, " "); up = field[1]
+function read_counters(    field, line, busy, total, wait, i, n, id, list, links, own, up_now, foreign, device) {
     split(line_of("/proc/stat"), field, " ")
     # user nice system idle iowait irq softirq steal, 1/100 s; guest time is in user time already, proc(5)
     for (i = 2; i <= 9; i++) total += field[i]
@@ -368,21 +379,17 @@ function page_size(    line, field) {
     return field[2] ? field[2] * 1024 : 4096
 }
 
-# the five that use most cpu over their life and the five that use most memory; a process of a moment has no rate
-function put_processes(up,    pid, list, round, best, score, top, page) {
+# the five that use most cpu over their life, then the five of the rest that use most memory
+function put_processes(    page, kind, place, pid, list, count) {
     page = page_size()
-    for (round = 1; round <= 10; round++) {
-        best = ""; top = 0
-        for (pid in pages) {
-            if (pid in shown || up - start[pid] < 2) continue
-            score = (round <= 5) ? ticks[pid] / (up - start[pid]) : pages[pid]
-            if (score > top) { top = score; best = pid }
+    for (kind = 1; kind <= 2; kind++)
+        for (place = 1; place <= 5 * kind && count < 5 * kind; place++) {
+            pid = who[kind, place]
+            if (pid == "" || pid in shown) continue
+            shown[pid] = 1; count++
+            list = add(list, "{\"pid\": " pid ", \"command\": " escaped(name[pid]) \
+                sprintf(", \"cpu_percent\": %.1f, \"memory_bytes\": %.0f}", rate[pid], pages[pid] * page))
         }
-        if (best == "") continue
-        shown[best] = 1
-        list = add(list, "{\"pid\": " best ", \"command\": " escaped(name[best]) \
-            sprintf(", \"cpu_percent\": %.1f, \"memory_bytes\": %.0f}", ticks[best] / (up - start[best]), pages[best] * page))
-    }
     put("top_processes", "[" list "]")
 }
 
@@ -417,15 +424,14 @@ END {
         if (container != "") share("clock")
     }
     if (mode == "facts") {
-        split(line_of("/proc/uptime"), uptime, " ")
         # inside a container the age of its PID 1; where /proc is its own, that is its uptime already
-        put("uptime_s", sprintf("%.2f", pid_1_start < uptime[1] ? uptime[1] - pid_1_start : uptime[1]))
+        put("uptime_s", sprintf("%.2f", pid_1_start < up ? up - pid_1_start : up))
         split(line_of("/proc/loadavg"), average, " ")
         put("load", "[" average[1] ", " average[2] ", " average[3] "]")
         if (container != "") share("load")
         read_memory()
         read_filesystems()
-        put_processes(uptime[1])
+        put_processes()
     }
     put("shared", "[" shared "]")
     put("refused", "{" refused "}")
