@@ -3,7 +3,7 @@
 Safe to run at any time and at any rate: it changes nothing. A retry runs it from the top.
 """
 
-# No postponed annotations: Prefect reads them through the decorator below `@flow`, in whose module they mean nothing.
+# No postponed annotations: Prefect reads them through the guard below `@flow`, whose module lacks them.
 from typing import Annotated, Any, Literal
 
 from prefect import flow

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated, Any
@@ -73,23 +73,21 @@ def parse_thresholds(texts: list[str]) -> Thresholds | None:
     Raises:
         typer.BadParameter: no such name, or no such numbers.
     """
-    levels: dict[str, Level] = {}
-    for text in texts:
-        name, _, numbers = text.partition("=")
-        if name not in Thresholds.model_fields:
-            raise typer.BadParameter(f"{name!r} in {text!r}; accepted: {', '.join(Thresholds.model_fields)}")
-        warning, comma, critical = numbers.partition(",")
-        try:
-            levels[name] = Level(
-                warning=float(warning) if warning.strip() else None,
-                critical=float(critical) if critical.strip() else None,
-            )
-        except ValueError as error:  # pydantic's is one
-            words = f"{text!r}; accepted: {name}=WARNING,CRITICAL, two numbers, e.g. disk_space_percent=80,90"
-            raise typer.BadParameter(words) from error
-        if not (warning.strip() or critical.strip()) or not comma:
-            raise typer.BadParameter(f"{text!r}; accepted: {name}=WARNING,CRITICAL, one may be left out")
+    levels = dict(_parse_threshold(text) for text in texts)
     return Thresholds(**levels) if levels else None
+
+
+def _parse_threshold(text: str) -> tuple[str, Level]:
+    name, _, numbers = text.partition("=")
+    if name not in Thresholds.model_fields:
+        names = ", ".join(Thresholds.model_fields)
+        raise typer.BadParameter(f"{name!r} in {text!r}; accepted: {names}", param_hint="--threshold")
+    with suppress(ValueError):  # pydantic's is one
+        numbers_given = [float(number) if number.strip() else None for number in numbers.split(",")]
+        if len(numbers_given) == 2 and numbers_given != [None, None]:
+            return name, Level(warning=numbers_given[0], critical=numbers_given[1])
+    words = f"{text!r}; accepted: {name}=WARNING,CRITICAL, two numbers of which one may be left out"
+    raise typer.BadParameter(words, param_hint="--threshold")
 
 
 @app.command()
