@@ -37,8 +37,8 @@ def resolve(name: DnsName, timeout_s: float = TIMEOUT_S) -> tuple[DnsReading, ..
         timeout_s: for one query over UDP; it is tried twice.
 
     Returns:
-        One reading per resolver, in the inventory's order, empty when the system has none; nothing is raised for what
-        the network did.
+        One reading per resolver, in the inventory's order, empty when the system has none; nothing is raised
+        for what the network did.
     """
     resolvers = tuple(dict.fromkeys(name.resolvers)) or system_resolvers()
     if not resolvers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import timedelta
 from pathlib import Path
@@ -13,28 +14,33 @@ from infra.inventory import Endpoint, Host
 from infra.network_errors import host_port
 from infra.readings import EndpointReading, EndpointSample, Failure
 
-# Per attempt one line "upkeep-sample TOOL EXIT STATUS SECONDS MESSAGE" ("-" where the tool cannot tell), and at the end
-# the head and the body of the last answer. The authorities to trust arrive on stdin.
+# Per attempt one line "upkeep-sample TOOL EXIT STATUS SECONDS MESSAGE" ("-" where the tool cannot tell), and
+# at the end the head and the body of the last answer. It arrives on stdin: any login shell will do.
 _SCRIPT = r"""
 export LC_ALL=C; umask 077
 dir=$(mktemp -d) || exit 1; trap 'rm -rf "$dir"' EXIT; trap 'exit 1' HUP INT TERM
-cd "$dir" && cat >ca && : >head && : >body || exit 1
+cd "$dir" && : >head && : >body || exit 1
+cat >ca <<'UPKEEP_AUTHORITIES'
+@AUTHORITIES@
+UPKEEP_AUTHORITIES
 has() { command -v "$1" >/dev/null 2>&1; }
 now() { t=$(date +%s%3N 2>/dev/null); case $t in ''|*[!0-9]*) t=-;; esac; echo $t; }
 ask_curl() {
-  [ -s ca ] && set -- --cacert ca; [ -n "$resolve" ] && set -- "$@" --resolve "$resolve"
-  set -- $(curl -sS -D head -o body -m $limit --noproxy '*' -A upkeep-health -w '%{http_code} %{time_total}' \
-    "$@" -- "$url" 2>err; echo $?)
-  status=$1; seconds=$2; code=$3
+  grep -q . ca && set -- --cacert ca; [ -n "$resolve" ] && set -- "$@" --resolve "$resolve"
+  set -- -gsS -D head -o body -m $limit --noproxy '*' -A upkeep-health -w '%{http_code} %{time_total}' "$@"
+  times=$(curl "$@" -- "$url" 2>err); code=$?
+  status=${times% *}; seconds=${times#* }
 }
 ask_wget() {
-  [ -s ca ] && set -- --ca-certificate=ca
+  grep -q . ca && set -- --ca-certificate=ca
   wget --version >/dev/null 2>&1 && set -- "$@" --max-redirect=0 --tries=1 --no-proxy
-  start=$(now); wget -q -S -O body -T $limit -U upkeep-health --header "Host: $name" "$@" "$direct" 2>head; code=$?
+  start=$(now)
+  wget -q -S -O body -T $limit -U upkeep-health --header "Host: $name" "$@" "$direct" 2>head; code=$?
   took; tail -n 1 head >err; status=$(sed -n 's/^ *HTTP\/[0-9.]* \([0-9]*\).*/\1/p' head | tail -n 1)
 }
 ask_bash() {
-  start=$(now); timeout $limit bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$address" $port 2>err; code=$?; status=-; took
+  start=$(now); status=-
+  timeout $limit bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$address" $port 2>err; code=$?; took
 }
 took() {
   end=$(now); seconds=-
@@ -45,7 +51,8 @@ case $url in tcp:*) has timeout && has bash && tool=bash ;; *) if has curl; then
 [ -n "$tool" ] || { echo "upkeep-sample none 127 - - -"; exit 0; }
 while [ $samples -gt 0 ]; do
   samples=$((samples - 1)); : >err; ask_$tool
-  echo "upkeep-sample $tool $code ${status:--} $seconds $(tail -n 1 err)"
+  message=$({ grep "^curl: (" err || tail -n 1 err; } | head -n 1)
+  echo "upkeep-sample $tool $code ${status:--} $seconds $message"
   case $code in 28|124) break ;; esac
 done
 echo upkeep-head; cat head; echo; echo upkeep-body; head -c 65536 body
@@ -73,8 +80,8 @@ def probe_from_host(endpoint: Endpoint, vantage: Host, samples: int) -> Endpoint
     limit = timedelta(seconds=samples * endpoint.timeout_s + 10)
     try:
         authorities = Path(endpoint.ca_file).read_text(encoding="ascii") if endpoint.ca_file else ""
-        command = _variables(endpoint, samples) + _SCRIPT
-        output = ssh.session(vantage).run(command, stdin=authorities, check=False, timeout=limit).stdout
+        script = _variables(endpoint, samples) + _SCRIPT.replace("@AUTHORITIES@", authorities)
+        output = ssh.session(vantage).run("sh -s", stdin=script, check=False, timeout=limit).stdout
     except (OSError, ValueError, UpkeepError) as error:
         return _unused(vantage, str(error))
     return parse_samples(endpoint, vantage, output)
@@ -133,7 +140,7 @@ def _sample(endpoint: Endpoint, row: list[str], headers: dict[str, str], body: s
     table = {"curl": _CURL, "wget": _WGET, "bash": _BASH}[tool]
     default = Failure.CONNECT if tool == "bash" else Failure.PROTOCOL
     failure = table.get(int(exit_code), default)
-    words = message.rpartition(": ")[2] if tool == "bash" else message
+    words = message.rpartition(": ")[2] if tool == "bash" else re.sub(r"^curl: \(\d+\) ", "", message)
     if failure is Failure.TIMEOUT:
         words = f"no answer within {endpoint.timeout_s:g} s"
     return EndpointSample(None, failure=failure, error=words.strip() or f"{tool} ended with {exit_code}")

@@ -27,7 +27,8 @@ AGENT = "upkeep-health"
 def probe_endpoint(endpoint: Endpoint, vantage: Host | None = None) -> EndpointReading:
     """Ask an endpoint five times; an attempt that times out is the last one.
 
-    Redirects are not followed and proxies are not used: it is this endpoint that is asked. Safe under threads.
+    Redirects are not followed and proxies are not used: it is this endpoint that is asked. Safe under
+    threads.
 
     Args:
         endpoint: from the inventory.
@@ -70,10 +71,9 @@ def _attempt(endpoint: Endpoint, context: ssl.SSLContext | None) -> EndpointSamp
                 return EndpointSample(_ms_since(started))
             connected = context.wrap_socket(raw, server_hostname=name) if context else raw
             return _request(endpoint, url, connected, started)
-    except (OSError, http.client.HTTPException):
-        if time.perf_counter() - started >= endpoint.timeout_s:
-            error = TimeoutError()
-        failure, sentence = explain(error, where, endpoint.timeout_s)
+    except (OSError, http.client.HTTPException) as error:
+        late = time.perf_counter() - started >= endpoint.timeout_s
+        failure, sentence = explain(TimeoutError() if late else error, where, endpoint.timeout_s)
         return EndpointSample(None, failure=failure, error=sentence)
 
 
@@ -110,6 +110,8 @@ def _request(
         connection.request("GET", target, headers={"Host": host, "User-Agent": AGENT, "Connection": "close"})
         response = connection.getresponse()
         body = response.read(MAX_BODY_BYTES)
+        if response.length and len(body) < MAX_BODY_BYTES:
+            raise http.client.IncompleteRead(body, response.length)
         elapsed_ms = _ms_since(started)
     finally:
         connection.close()

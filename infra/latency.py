@@ -40,8 +40,8 @@ done' "$address" "$port" 2>&1 || echo "failed $?"
 def measure_latency(hosts: Sequence[Host]) -> tuple[LatencyReading, ...]:
     """Measure the round trip from the control machine to each host, several at once.
 
-    The time of a TCP connection to the SSH port; where that cannot be made (a jump host, an ssh_config), the time of an
-    empty command on the open connection.
+    The time of a TCP connection to the SSH port; where that cannot be made (a jump host, an ssh_config), the
+    time of an empty command on the open connection.
 
     Args:
         hosts: those that answered; local ones are left out.
@@ -104,7 +104,9 @@ def _connect_ms(host: Host) -> float:
 def _between(origin: Host, peer: Host) -> LatencyReading:
     variables = f"address={shlex.quote(peer.address)}; port={peer.port}\n"
     try:
-        result = ssh.session(origin).run(variables + _BETWEEN, check=False, timeout=timedelta(seconds=20))
+        result = ssh.session(origin).run(
+            "sh -s", stdin=variables + _BETWEEN, check=False, timeout=timedelta(seconds=20)
+        )
     except UpkeepError as error:
         return LatencyReading(origin.name, peer.name, None, failure=Failure.VANTAGE, error=str(error))
     return parse_between(origin, peer, result.stdout)

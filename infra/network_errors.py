@@ -21,12 +21,10 @@ def explain(error: BaseException, where: str, timeout_s: float) -> tuple[Failure
     """Which layer failed, and one sentence about it.
 
     Args:
-        error: as raised; the innermost cause decides.
+        error: as the socket, the TLS handshake or the protocol raised it.
         where: ``address:port``.
         timeout_s: how long was waited.
     """
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__ or error
     if isinstance(error, ssl.SSLCertVerificationError):
         return Failure.CERTIFICATE, f"the certificate of {where} is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -1,6 +1,7 @@
 """What the network answered, as read at one moment from one vantage: frozen, and not judged yet.
 
-A vantage is ``control`` (where Upkeep runs) or the name of an inventory host. Times are milliseconds on the wall.
+A vantage is ``control`` (where Upkeep runs) or the name of an inventory host. Times are milliseconds on the
+wall.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class EndpointSample:
     """One attempt, over a connection of its own.
 
     Attributes:
-        elapsed_ms: from the first packet to the last byte of the answer (TCP: to the connection); None when it failed,
-            or when the vantage has no clock that is fine enough.
+        elapsed_ms: from the first packet to the last byte of the answer (TCP: to the connection); None when
+            it failed, or when the vantage has no clock that is fine enough.
         status: HTTP status; None without one.
         headers: lower-case name -> value, only those that the endpoint has expectations for.
         body: the first 64 KiB, only when the endpoint has an expectation for it.
@@ -81,8 +82,8 @@ class TlsReading:
 
     Attributes:
         address: where it was read; the name itself when it does not resolve.
-        not_before, not_after: aware UTC; of the certificate that ends first on the verified path, or of the leaf when
-            no path verifies. None when no certificate was seen.
+        not_before, not_after: aware UTC; of the certificate that ends first on the verified path, or of the
+            leaf when no path verifies. None when no certificate was seen.
         ends_first: the subject of that certificate, e.g. ``CN=shop.example``.
         leaf: whether that certificate is the leaf, which is renewed here, or an authority's.
         untrusted: why the path does not verify, other than by time: one sentence; None when it does.

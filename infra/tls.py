@@ -111,8 +111,7 @@ def _chain(connected: ssl.SSLSocket, mode: ssl.VerifyMode) -> list[bytes]:
     which = "get_unverified_chain" if mode is ssl.CERT_NONE else "get_verified_chain"
     if hasattr(connected, which):  # Python 3.13
         return list(getattr(connected, which)())
-    # Before 3.13 the method exists on the object beneath only; 1 is _ssl.ENCODING_DER (cpython, Modules/_ssl.c has
-    # PY_SSL_ENCODING_DER = X509_FILETYPE_ASN1 = 2).
+    # Before 3.13 the method exists on the object beneath only, and 2 is _ssl.ENCODING_DER (Modules/_ssl.h).
     return [certificate.public_bytes(2) for certificate in getattr(connected._sslobj, which)()]  # type: ignore[attr-defined]
 
 

@@ -1,8 +1,8 @@
 """Fold findings under the finding that explains them, so that one fault counts once.
 
-The law: a finding is explained by the first of its possible causes that is a problem itself, in the order host, unit,
-database, name, endpoint, along the inventory's edges; chains end at the root. A cause is as bad as the worst that it
-causes, so folding never changes the verdict. The order of the findings does not matter.
+The law: a finding is explained by the first of its possible causes that is a problem itself, in the order
+host, unit, database, name, endpoint, along the inventory's edges; chains end at the root. A cause is as bad
+as the worst that it causes, so folding never changes the verdict. The order of the findings does not matter.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class _Causes:
         return [f for f in self._by_subject.get(("dns_resolver", resolver), ()) if f.value is None]
 
     def _databases(self, effect: Finding, behind: Behind) -> Iterator[Finding]:
-        """Findings of the database scope about a database that it uses, if they say that it is not to be used."""
+        """What the database scope finds critical about a database that it uses."""
         for finding in self._problems.values():
             if finding.kind is SubjectKind.DATABASE and finding.status is Status.CRITICAL:
                 used = finding.environment == effect.environment and finding.subject in behind.databases

@@ -142,7 +142,7 @@ class Edges:
         return Behind(resolver_subject(resolver), frozenset({there} if there else ()), own_host=there)
 
     def _below(self, environment: Environment, service: str) -> frozenset[str]:
-        """Hosts of what a service calls: its databases, its caches, and the services it depends on, with theirs."""
+        """Hosts of what a service calls: databases, caches, and the services it depends on, with theirs."""
         hosts: set[str] = set()
         seen: set[str] = set()
         waiting = [service]

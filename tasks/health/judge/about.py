@@ -30,7 +30,7 @@ class About:
         threshold: str = "",
         advice: str = "",
     ) -> Finding:
-        """A finding about this subject, or about a part of it (``web-1:/var``); advice is for what is not ok."""
+        """A finding about this subject, or a part of it (``web-1:/var``); advice is for what is not ok."""
         return Finding(
             check=check,
             kind=self.kind,

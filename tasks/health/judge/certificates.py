@@ -24,9 +24,9 @@ def judge_tls(
 ) -> tuple[Finding, ...]:
     """Judge the worst certificate of a name.
 
-    Expired, not valid yet, not to be trusted or for another name is critical; ending soon is what `limits.tls_days`
-    says, or by default a third of the lifetime, at most 30 days (warning), and a tenth, at most 7 days (critical). An
-    address that shows no certificate is unknown.
+    Expired, not valid yet, not to be trusted or for another name is critical; ending soon is what
+    `limits.tls_days` says, or by default a third of the lifetime, at most 30 days (warning), and a tenth, at
+    most 7 days (critical). An address that shows no certificate is unknown.
 
     Args:
         name: from the inventory.
@@ -65,7 +65,8 @@ def _advice(name: TlsName, reading: TlsReading) -> str:
     )
     if reading.not_after is None:
         return look
-    return f"{'renew it and reload what serves it' if reading.leaf else 'ask its authority for a new path'}; {look}"
+    act = "renew it and reload what serves it" if reading.leaf else "ask its authority for a new path"
+    return f"{act}; {look}"
 
 
 def _judge(name: TlsName, reading: TlsReading, limit: Level | None, now: datetime) -> _Judged:

@@ -1,7 +1,7 @@
 """Judge one host by what it said about itself, or by its silence.
 
-A host that does not answer is one finding, whatever else could be said about it. What describes the machine under a
-container, and what could not be read, is one skipped finding each.
+A host that does not answer is one finding, whatever else could be said about it. What describes the machine
+under a container, and what could not be read, is one skipped finding each.
 """
 
 from __future__ import annotations

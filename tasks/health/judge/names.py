@@ -1,4 +1,4 @@
-"""Judge DNS: one finding per name (is the answer right, everywhere), and one per resolver (does it answer, in time)."""
+"""Judge DNS: one finding per name (is the answer right everywhere) and one per resolver (is it in time)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def judge_dns(
 ) -> tuple[Finding, ...]:
     """Judge what the resolvers say about one name.
 
-    The same wrong answer everywhere is one critical finding. Resolvers that disagree are critical when the right answer
-    is known, else a warning. A resolver that is silent is a finding of its own: a warning while another one answers,
-    and critical when none does; findings of several names about one resolver are folded by `fold_causes`.
+    The same wrong answer everywhere is one critical finding. Resolvers that disagree are critical when the
+    right answer is known, else a warning. A resolver that is silent is a finding of its own: a warning while
+    another one answers, and critical when none does; findings of several names about one resolver are folded
+    by `fold_causes`.
 
     Args:
         name: from the inventory.

@@ -22,8 +22,8 @@ def judge_endpoint(
 ) -> tuple[Finding, ...]:
     """Judge what an endpoint answered.
 
-    All attempts good is ok, half of them bad is critical, fewer a warning; that nothing could be measured from the
-    vantage is unknown. The objective is about the 95th percentile; beyond it is a warning.
+    All attempts good is ok, half of them bad is critical, fewer a warning; that nothing could be measured
+    from the vantage is unknown. The objective is about the 95th percentile; beyond it is a warning.
 
     Args:
         endpoint: from the inventory.
