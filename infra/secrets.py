@@ -1,8 +1,8 @@
 """How the name of a secret becomes the secret.
 
 The order is the law: the variable ``UPKEEP_SECRET_NAME``, the file ``$UPKEEP_SECRETS_DIR/NAME``, then the
-sources that the caller brings (Prefect blocks, `tasks.secrets`). The first that knows the name answers. A file
-that others may read, or that is somebody else's, ends the search: a fault to mend, not to pass by.
+sources that the caller brings (Prefect blocks, `tasks.secrets`). The first that knows the name answers. A
+file that others may read, or that is somebody else's, ends the search: a fault to mend, not to pass by.
 """
 
 from __future__ import annotations
@@ -86,9 +86,11 @@ def _read_file(path: Path) -> str | None:
         return None
     except OSError as error:
         raise SecretMissing(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _require_private(path, os.fstat(descriptor))
-        content = file.read(LARGEST_BYTES + 1)
+        content = os.read(descriptor, LARGEST_BYTES + 1)
+    finally:
+        os.close(descriptor)
     try:
         text = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:

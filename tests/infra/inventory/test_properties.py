@@ -59,6 +59,8 @@ def mutations(draw: st.DrawFn) -> tuple[str, tuple[str | int, ...], Any]:
 def mutate(document: dict[str, Any], kind: str, path: tuple[str | int, ...], value: Any) -> None:
     """Apply one mutation where its path still leads somewhere."""
     parent = look_up(document, path[:-1])
+    if isinstance(parent, dict) and not isinstance(path[-1], str):
+        return  # an earlier mutation put a table where a list was
     with contextlib.suppress(KeyError, IndexError, TypeError):
         if kind == "put":
             parent[path[-1]] = value
@@ -81,7 +83,7 @@ def test_a_mutated_inventory_loads_or_is_refused_with_reasons(changes: list[tupl
         inventory = parse(document)
     except BadInventory as refusal:
         refused = refusal.mistakes
-        assert refused  # noqa: PT017 - most mutations are refused, and some are not
+        assert refused
     else:
         for host in inventory.fleet():
             inventory.critical_units(host)
