@@ -16,9 +16,8 @@ SUBVOLUMES = {"@log": "var/log", "@postgresql": "var/lib/postgresql", "@redis": 
 
 
 def format_disk(image: Path, size: str) -> None:
-    """Make an empty btrfs filesystem in a sparse file that is written in place."""
+    """Make an empty btrfs filesystem in a sparse file."""
     image.touch(mode=0o600)
-    sh("chattr", "+C", image, check=False)
     sh("truncate", "-s", size, image)
     sh("mkfs.btrfs", "-q", "-m", "single", "-d", "single", image)
 
@@ -42,8 +41,6 @@ def mount_root(device: str, top: Path, root: Path) -> None:
 def clone(source: Path, target: Path) -> None:
     """Copy an image without copying its blocks."""
     target.unlink(missing_ok=True)
-    target.touch(mode=0o600)
-    sh("chattr", "+C", target, check=False)
     sh("cp", "--reflink=always", source, target)
 
 

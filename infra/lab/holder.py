@@ -24,7 +24,7 @@ from infra.errors import GateClosed, UpkeepError
 from infra.lab import network
 from infra.lab.directory import LabDirectory
 from infra.lab.faults import Faults
-from infra.lab.host import REBOOT, RunningHost
+from infra.lab.host import REBOOT, RunningHost, State
 from infra.lab.machine import sh
 from infra.lab.plan import HOSTS, LabHost
 
@@ -49,6 +49,14 @@ class Member:
             self.host.kill()
             self.host.renew()
             self.host.boot()
+
+    def first_start(self) -> None:
+        """`start` with nobody to tell of a failure but the log and the host's state."""
+        try:
+            self.start()
+        except UpkeepError:
+            logger.exception("%s: cannot be started", self.host.plan.name)
+            self.host.state = State.CRASHED
 
     def do(self, verb: str, arguments: dict[str, Any]) -> None:
         """One request about this host.
@@ -109,7 +117,7 @@ class Holder:
     def start_hosts(self) -> None:
         """Begin to boot every host; a failure stands in the log and in the host's state."""
         for member in self.members.values():
-            self._pool.submit(_logged, member.start)
+            self._pool.submit(member.first_start)
 
     def answer(self, request: dict[str, Any]) -> Any:
         """Do what one line of the control socket asks for."""
@@ -120,13 +128,6 @@ class Holder:
             raise GateClosed(f"no lab host is called {name!r}; there are: {', '.join(self.members)}")
         logger.info("%s: %s %s", name, verb, request or "")
         return self.members[name].do(verb, request)
-
-
-def _logged(act: Callable[[], None]) -> None:
-    try:
-        act()
-    except UpkeepError:
-        logger.exception("a host cannot be started")
 
 
 def serve(holder: Holder, socket: Path) -> None:

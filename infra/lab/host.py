@@ -49,7 +49,7 @@ class RunningHost:
     def __init__(self, plan: LabHost, lab: Lab, directory: LabDirectory) -> None:
         self.plan = plan
         self.lab = lab
-        self.state = State.OFF
+        self.state = State.BOOTING
         self.booted_at = 0.0
         self.boots = 0
         self._directory = directory.path
@@ -96,7 +96,6 @@ class RunningHost:
     def boot(self) -> None:
         """Switch the host on; does nothing when it is on."""
         if self._supervisor is None or not self._supervisor.is_alive():
-            self.state = State.BOOTING
             self._supervisor = threading.Thread(target=self._supervise, name=self.plan.name, daemon=True)
             self._supervisor.start()
 

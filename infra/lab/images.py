@@ -75,7 +75,7 @@ def _build_images(archive: Path, directory: Path) -> None:
     shared.mkdir(parents=True, mode=0o700)
     pool.mkdir()
     format_disk(directory / "pool.img", POOL_SIZE)
-    sh("mount", "-o", "loop,noatime,nobarrier", directory / "pool.img", pool)
+    sh("mount", "-o", "loop,noatime,nobarrier,compress-force=zstd:1", directory / "pool.img", pool)
     golden = pool / "golden"
     golden.mkdir()
     say("unpacking it")
@@ -88,6 +88,7 @@ def _build_images(archive: Path, directory: Path) -> None:
         say(f"provisioning {host.name}")
         _build_golden(host, golden, directory, shared)
     (golden / "base.img").unlink()
+    sh("fstrim", pool)  # what was cloned and removed would be copied into every lab
     sh("umount", pool, timeout_s=300)
     pool.rmdir()
 

@@ -131,15 +131,11 @@ def _await_holder(client: LabClient) -> int:
 def _await_hosts(client: LabClient, progress: Progress, timeout_s: float = 120) -> None:
     """Wait until every host has booted, telling how many have."""
     deadline = time.monotonic() + timeout_s
-    while True:
-        rows = client.status()
-        booting = [row for row in rows if row.state == "booting" or row.boots == 0]
-        progress(f"{len(rows) - len(booting)} of {len(rows)} hosts are up")
-        if not booting:
-            return
-        if time.monotonic() > deadline:
-            names = ", ".join(row.name for row in booting)
-            raise NotYetHealthy(f"not up within {timeout_s:g} s: {names}; see {client.directory.log}")
+    while late := [row for row in client.status() if not row.up]:
+        progress(f"booting: {len(HOSTS) - len(late)} of {len(HOSTS)} hosts are up")
+        what = ", ".join(f"{row.name} is {row.state}" for row in late)
+        if any(row.state == "crashed" for row in late) or time.monotonic() > deadline:
+            raise NotYetHealthy(f"the lab is not up: {what}; see {client.directory.log}")
         time.sleep(0.2)
 
 
