@@ -15,14 +15,16 @@ SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 NAMING_KEYS = frozenset({"dsn_secret", "notify_secret", "url_secrets"})
-FREE_KEYS = frozenset({"expect_headers", "backends"})  # tables whose keys are the user's own words
+FREE_KEYS = frozenset(
+    {"expect_headers", "backends", "critical_units"}
+)  # tables whose keys are the user's own words
 PLAIN_SCHEMES = frozenset({"http", "https", "tcp", "redis", "rediss"})
 HOOKS = re.compile(
     r"https?://([\w.-]+/services/T\w+/B\w+/\w+|[\w.-]*discord\w*\.com/api/webhooks/)", re.IGNORECASE
 )
 IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY"), "a public key; the private one stays with its owner"),
-    (re.compile(r"^[A-Za-z][\w+.-]*://[^/?#]*@"), f"an address without a login in it, or {BY_NAME}"),
+    (re.compile(r"://[^\s/?#]*@"), f"an address without a login in it, or {BY_NAME}"),
     (re.compile(r"(^|[\s;?&])(password|passwd|pwd|passphrase)\s*=\s*[^\s]", re.IGNORECASE), BY_NAME),
     (
         re.compile(r"[?&](\w*token|\w*secret|(api|access)_?key|sig|signature|auth)=[^&\s]", re.IGNORECASE),

@@ -153,5 +153,7 @@ Unit = Annotated[
 ]
 Address = Annotated[
     str,
-    AfterValidator(_matching(r"^[A-Za-z0-9_:.%-]{1,255}$", "an IP address or a host name, without a port")),
+    AfterValidator(
+        _matching(r"^[A-Za-z0-9_:][A-Za-z0-9_:.%-]{0,254}$", "an IP address or a host name, without a port")
+    ),
 ]

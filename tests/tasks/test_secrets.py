@@ -8,17 +8,10 @@ import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from infra.errors import SecretMissing
 from infra.settings import settings
 from tasks.secrets import PrefectBlocks, block_name, read_secret
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +23,7 @@ def _no_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.prefect
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("text", ["postgresql://u:p@db/shop", "123", "null", '"quoted"', '{"a": 1}', "ä\n"])
 def test_a_block_gives_back_exactly_the_text_that_was_stored(text: str) -> None:
     Secret(value=text).save(block_name("shop_dsn"), overwrite=True)
@@ -38,7 +31,7 @@ def test_a_block_gives_back_exactly_the_text_that_was_stored(text: str) -> None:
 
 
 @pytest.mark.prefect
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_flow_reads_a_block_too() -> None:
     Secret(value="x").save(block_name("of-a-flow"), overwrite=True)
 
@@ -50,7 +43,7 @@ def test_a_flow_reads_a_block_too() -> None:
 
 
 @pytest.mark.prefect
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("prefect_server")
 def test_the_variable_goes_before_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     Secret(value="from the block").save(block_name("both"), overwrite=True)
     monkeypatch.setenv("UPKEEP_SECRET_BOTH", "from the variable")
@@ -58,14 +51,14 @@ def test_the_variable_goes_before_the_block(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.prefect
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_block_that_is_not_there_is_named_among_the_places() -> None:
     with pytest.raises(SecretMissing, match=r"the Prefect block upkeep-gone$"):
         read_secret("gone")
 
 
 @pytest.mark.prefect
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_block_without_text_is_refused() -> None:
     Secret(value={"user": "u"}).save(block_name("table"), overwrite=True)
     with pytest.raises(SecretMissing, match="the Prefect block upkeep-table holds no text"):

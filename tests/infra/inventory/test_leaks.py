@@ -25,6 +25,7 @@ LEAKS: tuple[tuple[str, Any], ...] = (
     ("environments/production/services/shop/endpoints/0/url", "https://shop.example/?access_token=hunter2"),
     ("environments/production/services/shop/caches/0", "redis://:hunter2@192.0.2.14:6379"),
     ("environments/production/services/shop/tests", ["pytest --dsn postgresql://u@h/db?password=hunter2"]),
+    ("environments/production/services/shop/tests", ["curl https://me:hunter2@shop.example/"]),
     ("environments/production/databases/shop/members/0/dsn_secret", "postgresql://u:hunter2@db/shop"),
     ("environments/production/databases/shop/members/0/dsn_secret", "host=db user=u password=hunter2"),
     ("approvers/kim/ssh_public_keys/0", PRIVATE_KEY),
@@ -67,6 +68,7 @@ def test_names_of_secrets_and_ordinary_text_are_no_leaks() -> None:
     shop = document["environments"]["production"]["services"]["shop"]
     shop["endpoints"][0]["expect_headers"] = {"X-Token": "[0-9a-f]+"}
     shop["tests"] = ["pytest tests/token", "https://shop.example/selftest?verbose=1"]
+    shop["critical_units"]["token"] = ["token.service"]
     document["environments"]["production"]["load_balancers"]["edge"]["backends"]["token"] = "shop"
     assert list(find_leaks(document)) == []
     assert load_inventory(None)

@@ -64,6 +64,7 @@ ONE_MISTAKE: tuple[tuple[str, Any, str], ...] = (
     (f"{WEB}/port", 22.5, "accepted: a whole number, 1 to 65535"),
     (f"{WEB}/adress", "x", "did you mean address?"),
     (f"{WEB}/address", "web:22 ", "accepted: an IP address or a host name, without a port"),
+    (f"{WEB}/address", "-oProxyCommand=x", "accepted: an IP address or a host name, without a port"),
     (f"{WEB}/connection", "telnet", 'accepted: "ssh", "local"'),
     (f"{WEB}/os", "plan9", 'accepted: "linux", "windows"'),
     (f"{WEB}/tags", "a", "accepted: a list, each: text in quotes"),
