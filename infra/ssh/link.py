@@ -1,54 +1,31 @@
 """One kept connection per route: opened once, shared by threads, replaced once when it is found dead.
 
-fabric's connection on a socket of our own: paramiko leaves Nagle's algorithm on, which with delayed
-acknowledgements costs 40 ms a command. A connection is found dead when it cannot open a channel; only then is
-it replaced. A command that was sent is never sent again.
+It is found dead when it opens no channel; only then is it replaced. A command that was sent is never sent
+again, and a connection on which other commands still run is left to them.
 """
 
 from __future__ import annotations
 
-import logging
-import select
-import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
 
 import fabric
 import paramiko
-from paramiko.pkey import UnknownKeyType
-from paramiko.ssh_exception import (
-    AuthenticationException,
-    ChannelException,
-    PasswordRequiredException,
-    SSHException,
-)
+from paramiko.ssh_exception import ChannelException, SSHException
 
-from infra.errors import AuthenticationRefused, PermanentError, Unreachable
+from infra.errors import Unreachable
 from infra.settings import settings
-from infra.ssh.known_hosts import Entry, read_entries, require_known
+from infra.ssh.connecting import connect, disconnect
 from infra.ssh.route import Route
 
-KEEPALIVE_S = 20
-# Unacknowledged data for this long means that the peer is gone (tcp(7), TCP_USER_TIMEOUT); without it Linux
-# takes 15 minutes. Longer than a keepalive, so that a lost packet or two are forgiven.
-SILENCE_S = 30
 # sshd's default MaxSessions is 10; stay under it so that threads wait here instead of being refused there.
 SESSIONS = 8
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
-
-# Every failed handshake is raised to us; paramiko's threads would print a second, unreadable account of it.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
-@cache
-def _logging_in() -> threading.BoundedSemaphore:
-    """Bounds what costs cpu on both sides; hosts that do not answer wait outside and hold nobody up."""
-    return threading.BoundedSemaphore(settings().connect_fanout)
+class _RefusedError(Exception):
+    """A host that is alive opens no such channel."""
 
 
 class Link:
@@ -56,64 +33,89 @@ class Link:
 
     def __init__(self, route: Route, via: Link | None) -> None:
         self.route = route
-        self._via = via
+        self._gate = via.open_passage if via else None
         self._lock = threading.Lock()
         self._connection: fabric.Connection | None = None
+        self._forgotten: list[fabric.Connection] = []
         self._sessions = threading.BoundedSemaphore(SESSIONS)
 
     @contextmanager
     def session_channel(self) -> Iterator[paramiko.Channel]:
-        """A fresh session channel, closed at the end; waits while `SESSIONS` are in use."""
+        """A fresh channel for one command, closed at the end; waits while `SESSIONS` are in use.
+
+        Raises:
+            Unreachable: not even on a new connection, or the host refused it.
+            HostKeyRefused, AuthenticationRefused: while connecting.
+        """
         with self._sessions:
-            channel = self.open_channel("session")
+            try:
+                channel = self._open("session", None)
+            except _RefusedError as error:
+                cause = f"{self.route} refuses another session (MaxSessions in its sshd_config?): {error}"
+                raise Unreachable(cause, host=self.route.name) from error
             try:
                 yield channel
             finally:
                 channel.close()
 
-    def open_channel(self, kind: str, destination: tuple[str, int] | None = None) -> paramiko.Channel:
-        """Open a channel, on a new connection when the old one is dead.
+    def open_passage(self, address: str, port: int) -> paramiko.Channel:
+        """A channel to another host, with this one as jump host.
 
         Raises:
-            Unreachable: not even on a new connection, or the host refused the channel.
-            HostKeyRefused, AuthenticationRefused: while connecting.
+            As `session_channel`.
         """
-        connection, fresh = self._connected()
         try:
-            return self._open(connection, kind, destination)
-        except (SSHException, EOFError, OSError) as error:
-            if fresh or isinstance(error, ChannelException):
-                raise self._refused(kind, destination, error) from error
-        self._drop(connection)
-        connection, _ = self._connected()
-        try:
-            return self._open(connection, kind, destination)
-        except (SSHException, EOFError, OSError) as error:
-            raise self._refused(kind, destination, error) from error
+            return self._open("direct-tcpip", (address, port))
+        except _RefusedError as error:
+            cause = f"as jump host it cannot reach {address}:{port}: {error}"
+            raise Unreachable(cause, host=self.route.name) from error
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            _close(connection)
+            connections = [*self._forgotten, *([self._connection] if self._connection else [])]
+            self._forgotten, self._connection = [], None
+        for connection in connections:
+            disconnect(connection)
 
-    def _open(
+    def _open(self, kind: str, destination: tuple[str, int] | None) -> paramiko.Channel:
+        """Open a channel, on a new connection when the old one is dead."""
+        connection, fresh = self._connected()
+        try:
+            return self._try_open(connection, kind, destination)
+        except (SSHException, EOFError, OSError) as error:
+            if fresh:
+                raise self._dead(error) from error
+        self._forget(connection)
+        connection, _ = self._connected()
+        try:
+            return self._try_open(connection, kind, destination)
+        except (SSHException, EOFError, OSError) as error:
+            raise self._dead(error) from error
+
+    def _try_open(
         self, connection: fabric.Connection, kind: str, destination: tuple[str, int] | None
     ) -> paramiko.Channel:
-        channel: paramiko.Channel = connection.transport.open_channel(
-            kind, destination, ("", 0) if destination else None, timeout=settings().connect_timeout_s
-        )
-        return channel
+        """Open a channel. A host without a session to spare is asked again: it may be about to clear up."""
+        timeout_s = settings().connect_timeout_s
+        deadline = time.monotonic() + timeout_s
+        transport: paramiko.Transport = connection.transport
+        while True:
+            try:
+                return transport.open_channel(
+                    kind, destination, ("", 0) if destination else None, timeout=timeout_s
+                )
+            except SSHException as error:
+                # With several threads a refusal may lose its reason (paramiko keeps one for all of them).
+                refused = isinstance(error, ChannelException) or "Unable to open" in str(error)
+                if not refused or not transport.is_active():
+                    raise
+                if destination or time.monotonic() > deadline:
+                    raise _RefusedError(getattr(error, "text", str(error))) from error
+            time.sleep(0.02)
 
-    def _refused(self, kind: str, destination: tuple[str, int] | None, error: Exception) -> Unreachable:
-        if destination and isinstance(error, ChannelException):
-            address, port = destination
-            cause = f"jump host {self.route.name} cannot reach {address}:{port}: {error.text}"
-        elif isinstance(error, ChannelException):
-            cause = f"{self.route} refuses another {kind} (MaxSessions in its sshd_config?): {error.text}"
-        else:
-            cause = f"{self.route} accepts the login and then opens no {kind}: {error}"
+    def _dead(self, error: Exception) -> Unreachable:
+        cause = f"{self.route} accepts the login and then opens no channel: {error or 'connection closed'}"
         return Unreachable(cause, host=self.route.name)
 
     def _connected(self) -> tuple[fabric.Connection, bool]:
@@ -121,210 +123,15 @@ class Link:
         with self._lock:
             if self._connection is not None and self._connection.is_connected:
                 return self._connection, False
-            self._connection = connect(self.route, self._via)
+            self._connection = connect(self.route, self._gate)
             return self._connection, True
 
-    def _drop(self, dead: fabric.Connection) -> None:
-        """Forget a dead connection, unless another thread has replaced it already."""
+    def _forget(self, dead: fabric.Connection) -> None:
+        """Use a connection no more, unless another thread has replaced it already.
+
+        Commands that still run on it end with it, when the kernel gives it up or when everything is closed.
+        """
         with self._lock:
             if self._connection is dead:
+                self._forgotten = [c for c in self._forgotten if c.is_connected] + [dead]
                 self._connection = None
-        _close(dead)
-
-
-def connect(route: Route, via: Link | None) -> fabric.Connection:
-    """Open a connection, within UPKEEP_CONNECT_TIMEOUT_S for each of network, greeting and login.
-
-    Raises:
-        Unreachable: with the address and the cause.
-        HostKeyRefused, AuthenticationRefused: see infra.errors.
-        PermanentError: the private key is not usable.
-    """
-    entries = read_entries(route.known_as)
-    sock = _open_socket(route, via)
-    try:
-        _await_banner(route, sock)
-        with _logging_in(), _translated(route):
-            return _log_in(route, sock, entries)
-    except BaseException:
-        sock.close()
-        raise
-
-
-def fetch_host_key(route: Route, via: Link | None) -> paramiko.PKey:
-    """The key that the host shows, without logging in.
-
-    Raises:
-        Unreachable: with the address and the cause.
-    """
-    timeout_s = settings().connect_timeout_s
-    sock = _open_socket(route, via)
-    transport = _transport(sock, read_entries(route.known_as))
-    transport.banner_timeout = timeout_s
-    try:
-        with _translated(route):
-            transport.start_client(timeout=timeout_s)
-            return transport.get_remote_server_key()
-    finally:
-        transport.close()
-
-
-def _log_in(route: Route, sock: Any, entries: tuple[Entry, ...]) -> fabric.Connection:
-    timeout_s = settings().connect_timeout_s
-    connection = fabric.Connection(
-        route.address,
-        user=route.user,
-        port=route.port,
-        # One light Config for each: shared ones are not thread-safe, and reading files for each costs more
-        # than the key exchange.
-        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_kwargs={
-            "sock": sock,
-            "timeout": timeout_s,
-            "banner_timeout": timeout_s,
-            "auth_timeout": timeout_s,
-            "transport_factory": lambda sock, **_: _transport(sock, entries),
-            **_credentials(route),
-        },
-    )
-    connection.client.set_missing_host_key_policy(_OurKnownHosts(route, entries))
-    connection.open()
-    transport = connection.transport
-    transport.set_keepalive(KEEPALIVE_S)
-    # The reading thread wakes this often to look at its keepalive; paramiko's 0.1 s is for the handshake.
-    transport.sock.settimeout(KEEPALIVE_S / 4)
-    return connection
-
-
-def _credentials(route: Route) -> dict[str, Any]:
-    """What to offer: the named key file and nothing else; the agent's keys where it has a passphrase."""
-    if not route.keys:
-        return {"allow_agent": True, "look_for_keys": True}
-    for path in route.keys:
-        if not Path(path).exists():
-            continue
-        try:
-            key = _load_key(path, Path(path).stat().st_mtime_ns)
-        except PasswordRequiredException:
-            return {"allow_agent": True, "look_for_keys": False}
-        except (SSHException, OSError, ValueError, UnknownKeyType) as error:
-            raise PermanentError(f"the private key {path} is not usable: {error}", host=route.name) from error
-        return {"pkey": key, "allow_agent": False, "look_for_keys": False}
-    raise PermanentError(f"the private key {' or '.join(route.keys)} does not exist", host=route.name)
-
-
-@lru_cache(maxsize=64)
-def _load_key(path: str, mtime_ns: int) -> paramiko.PKey:  # noqa: ARG001 - part of the cache's key
-    return paramiko.PKey.from_path(path)
-
-
-class _PromptSocket(socket.socket):
-    """Acknowledges at once what it receives.
-
-    sshd leaves Nagle's algorithm on for commands: it holds a command's end back until its beginning is
-    acknowledged, and a delayed acknowledgement takes 40 ms. TCP_QUICKACK does not last (tcp(7)): once a read.
-    """
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        data = super().recv(bufsize, flags)
-        if _QUICKACK is not None:
-            with suppress(OSError):  # the peer is gone: reading says so
-                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        return data
-
-
-class _OurKnownHosts(paramiko.MissingHostKeyPolicy):
-    """Every key is "missing" to paramiko, whose own list stays empty: we judge it."""
-
-    def __init__(self, route: Route, entries: tuple[Entry, ...]) -> None:
-        self.route = route
-        self.entries = entries
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-        require_known(self.route.known_as, key, self.entries, inventory_name=self.route.name)
-
-
-def _transport(sock: Any, entries: tuple[Entry, ...]) -> paramiko.Transport:
-    """A transport that asks for the types of key that we know the host by first, as ssh(1) does."""
-    transport = paramiko.Transport(sock)
-    options = transport.get_security_options()
-    known = {entry.type for entry in entries if not entry.marker}
-    if "ssh-rsa" in known:  # one key, three ways to sign with it (RFC 8332)
-        known |= {"rsa-sha2-512", "rsa-sha2-256"}
-    options.key_types = sorted(options.key_types, key=lambda type_: type_ not in known)
-    return transport
-
-
-def _open_socket(route: Route, via: Link | None) -> Any:
-    """A socket, or the channel or process that stands in for one."""
-    if via is not None:
-        return via.open_channel("direct-tcpip", (route.address, route.port))
-    if route.proxy_command:
-        return paramiko.ProxyCommand(_fill(route.proxy_command, route))
-    timeout_s = settings().connect_timeout_s
-    try:
-        sock = socket.create_connection((route.address, route.port), timeout=timeout_s)
-    except socket.gaierror as error:
-        cause = f"the name {route.address} does not resolve: {error.strerror}"
-        raise Unreachable(cause, host=route.name) from error
-    except TimeoutError as error:
-        raise Unreachable(f"no answer on {route} within {timeout_s:g} s", host=route.name) from error
-    except OSError as error:
-        raise Unreachable(f"{(error.strerror or str(error)).lower()} on {route}", host=route.name) from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
-    return _PromptSocket(fileno=sock.detach())
-
-
-def _await_banner(route: Route, sock: Any) -> None:
-    """Wait for the first byte that an SSH server sends by itself, RFC 4253, 4.2.
-
-    Raises:
-        Unreachable: it sends none in time.
-    """
-    timeout_s = settings().connect_timeout_s
-    if isinstance(sock, socket.socket) and not select.select([sock], [], [], timeout_s)[0]:
-        raise Unreachable(_no_banner(route, timeout_s), host=route.name)
-
-
-def _no_banner(route: Route, waited_s: float) -> str:
-    return f"{route} accepts TCP but sends no SSH banner within {waited_s:.1f} s (frozen, or no SSH server?)"
-
-
-def _fill(command: str, route: Route) -> str:
-    """The TOKENS of ssh_config(5) that ProxyCommand accepts and paramiko's lookup leaves."""
-    tokens = {"%%": "%", "%h": route.address, "%p": str(route.port), "%r": route.user}
-    for token, value in tokens.items():
-        command = command.replace(token, value)
-    return command
-
-
-@contextmanager
-def _translated(route: Route) -> Iterator[None]:
-    """paramiko's words for a failed login, in ours."""
-    start = time.monotonic()
-    try:
-        yield
-    except AuthenticationException as error:
-        offered = " and ".join(route.keys) or "the agent's keys and ~/.ssh's"
-        raise AuthenticationRefused(
-            f"{route} lets {route.user!r} in with none of: {offered}", host=route.name
-        ) from error
-    except (SSHException, EOFError, OSError) as error:
-        waited_s = time.monotonic() - start
-        if "banner" in str(error):
-            cause = _no_banner(route, waited_s)
-        else:
-            why = str(error) or "connection closed"
-            cause = f"the SSH handshake with {route} failed after {waited_s:.1f} s: {why}"
-        raise Unreachable(cause, host=route.name) from error
-
-
-def _close(connection: fabric.Connection) -> None:
-    """Close at once: without the shutdown paramiko waits for its reading thread to wake up by itself."""
-    transport = connection.transport
-    if transport is not None and isinstance(transport.sock, socket.socket):
-        with suppress(OSError):  # the peer closed it first
-            transport.sock.shutdown(socket.SHUT_RDWR)
-    connection.close()

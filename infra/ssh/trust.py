@@ -10,8 +10,8 @@ import paramiko
 
 from infra.errors import HostKeyRefused
 from infra.inventory import Host
+from infra.ssh.connecting import fetch_host_key
 from infra.ssh.known_hosts import fingerprint, read_entries, record, require_known
-from infra.ssh.link import fetch_host_key
 from infra.ssh.pool import link_of
 from infra.ssh.route import plan_route
 
@@ -53,7 +53,7 @@ def make_contact(host: Host) -> Contact:
         Unreachable, HostKeyRefused: a jump host on the way could not be entered, or see infra.errors.
     """
     route = plan_route(host)
-    key = fetch_host_key(route, link_of(route.via) if route.via else None)
+    key = fetch_host_key(route, link_of(route.via).open_passage if route.via else None)
     entries = read_entries(route.known_as)
     try:
         require_known(route.known_as, key, entries, inventory_name=host.name)
