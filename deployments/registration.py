@@ -146,9 +146,7 @@ def hash_of(schedule: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(times_of(schedule), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def hashes_of(
-    shipped: list[Shipped], after: Mapping[str, OnServer], known: Hashes, kept: set[str]
-) -> Hashes:
+def hashes_of(shipped: list[Shipped], after: Mapping[str, OnServer], known: Hashes, kept: set[str]) -> Hashes:
     """What to remember: of a schedule that a person changed, what was known before."""
     hashes: Hashes = {}
     for deployment in shipped:

@@ -136,6 +136,6 @@ def show_registered(deployments: tuple[registration.OnServer, ...]) -> None:
 def show_way_in(api: PrefectApi, home: Path) -> None:
     """The UI's address, how to log in, and last the line for the user's shell."""
     typer.echo(f"\nPrefect's UI  {api.url.removesuffix('/api')}")
-    typer.echo(f"Log in        with all of PREFECT_API_AUTH_STRING in {home / CLIENT_FILE} as the password")
+    typer.echo(f"Log in        its one field takes all of PREFECT_API_AUTH_STRING, see {home / CLIENT_FILE}")
     typer.echo("Stop          .venv/bin/upkeep down\n\nIn your shell, for plain `prefect` and `upkeep`:\n")
     typer.echo(f'eval "$({shlex.quote(sys.argv[0])} env)"')

@@ -19,7 +19,7 @@ from deployments.home import read_variables
 from deployments.prefect_api import PrefectApi
 from deployments.registration import OnServer, read_deployments
 
-FLOWS = '''
+FLOWS = """
 from prefect import flow
 from tasks.scheduling import skip_if_stale
 
@@ -33,7 +33,7 @@ def tiny(scope: str = "all", mark: str = "") -> None:
 def slow() -> None:
     import time
     time.sleep(600)
-'''
+"""
 
 
 def free_port() -> int:

@@ -85,7 +85,9 @@ def test_the_api_is_on_loopback_only_and_asks_for_the_auth_string(installation: 
     with pytest.raises(Exception, match="refuses PREFECT_API_AUTH_STRING"):
         type(api)(api.url, None).request("GET", "/version")
     listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    assert {c.laddr[0] for c in listening if c.laddr[1:] == (installation.port,)} == {"127.0.0.1"}
+    assert {tuple(c.laddr)[0] for c in listening if tuple(c.laddr)[1:] == (installation.port,)} == {
+        "127.0.0.1"
+    }
 
 
 def test_a_second_start_leaves_what_runs_alone(installation: Installation) -> None:
