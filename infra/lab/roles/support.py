@@ -18,6 +18,7 @@ from infra.lab.roles.root import Root
 _WEBHOOK = Path(__file__).with_name("webhook.py")
 # No telemetry, none of the catalogues that nobody asked for, volumes that suit a small disk.
 # Every port opens port + 10000 too, for gRPC. A lone master waits one election timeout at every start.
+# A polite stop takes 25 s (the filer waits for its own S3 gateway), and what was acknowledged is in files.
 _S3 = """\
 [Unit]
 Description=S3 server (SeaweedFS)
@@ -33,7 +34,9 @@ ExecStart=/usr/local/bin/weed -logtostderr=true server -dir=/var/lib/seaweedfs \
     -s3.config=/etc/seaweedfs/s3.json -s3.cert.file=/etc/seaweedfs/s3.pem -s3.key.file=/etc/seaweedfs/s3.key
 StateDirectory=seaweedfs
 PrivateTmp=yes
-Restart=on-failure
+KillSignal=SIGKILL
+SuccessExitStatus=SIGKILL
+Restart=always
 
 [Install]
 WantedBy=multi-user.target
