@@ -21,6 +21,7 @@ from infra.inventory.leaks import SECRET_KEY, leak_in
 
 FALLBACK = "production"  # the strictest floors, until somebody says better
 LISTING = "accepted: the JSON of `ansible-inventory --list`"
+VAULTED = "__ansible_vault"  # how a listing shows a value that is encrypted on its own
 WINDOWS_CONNECTIONS = frozenset({"winrm", "psrp"})
 SSH_CONNECTIONS = frozenset({"ssh", "smart", "paramiko", "paramiko_ssh"})
 # Our key -> variables, the first one given counts (Ansible, "Behavioral inventory parameters").
@@ -129,7 +130,7 @@ def _without_secrets(host: str, variables: Mapping[str, Any], warnings: list[str
             warnings.append(
                 f"{host}: {key} is a secret and was left out: give the host a key, and sudo without one"
             )
-        elif isinstance(value, str) and leak_in(value):
+        elif (isinstance(value, str) and leak_in(value)) or (isinstance(value, dict) and VAULTED in value):
             warnings.append(f"{host}: {key} carries a secret and was left out")
         elif isinstance(value, str) and "{{" in value and key.startswith("ansible_"):
             warnings.append(f"{host}: {key} is a template, which only Ansible can fill in, and was left out")
@@ -141,7 +142,10 @@ def _without_secrets(host: str, variables: Mapping[str, Any], warnings: list[str
 def _read_host(name: str, theirs: str, variables: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
     host: dict[str, Any] = {}
     for key, candidates in VARIABLES.items():
-        value = next((variables[each] for each in candidates if variables.get(each) not in (None, "")), None)
+        given = (variables.get(each) for each in candidates)
+        value = next(
+            (each for each in given if isinstance(each, str | int) and each not in ("", True, False)), None
+        )
         if key == "port" and value is not None:
             value = int(value) if str(value).isascii() and str(value).isdigit() else value
             if not isinstance(value, int) or not 1 <= value <= 65535:

@@ -128,4 +128,4 @@ def split_name(name: str) -> tuple[str, str, str]:
             role = ROLES[word]
         elif word:
             rest.append(word)
-    return environment, role, "-".join(rest)
+    return environment, role, "-".join(rest)[:63]

@@ -167,6 +167,17 @@ def test_values_that_make_no_sense_here_are_left_out_and_mentioned() -> None:
     assert "hunter2" not in "".join(result.warnings)
 
 
+def test_an_encrypted_value_is_left_out_with_its_ciphertext() -> None:
+    variables = {
+        "ansible_user": {"__ansible_vault": "$ANSIBLE_VAULT;1.1;AES256\n6162"},
+        "ansible_host": ["x"],
+    }
+    inventory, result = imported(listing({"a": variables}, prod={"hosts": ["a"]}))
+    assert (inventory.fleet()[0].user, inventory.fleet()[0].address) == (None, "a")
+    assert result.warnings == ["a: ansible_user carries a secret and was left out"]
+    assert "VAULT" not in result.toml()
+
+
 @pytest.mark.parametrize(
     "data", [[], "x", {}, {"_meta": []}, {"_meta": {"hostvars": {"a": 1}}}, {"g": {"hosts": "a"}}, {"g": 1}]
 )
