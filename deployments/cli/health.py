@@ -161,12 +161,14 @@ def run_health(request: Request, spinner: Spinner | None = None) -> RunReport:
     quiet_prefect()
     require_server()
     import httpx
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.health import health as flow
     from infra.store.runs import read_report
 
     try:
-        with steps_shown(spinner):
+        # Heartbeats tell a reaper that a run without a terminal is alive; their thread ends on whole seconds only.
+        with steps_shown(spinner), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             state: Any = flow(
                 scope=request.scope,
                 environment=request.environment,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -32,11 +32,16 @@ def record_run(report: RunReport, samples: Sequence[Sample], *, url: str | None 
         session.execute(delete(Run).where(Run.run_id == report.run_id, Run.attempt == report.attempt))
         session.execute(insert(Run).values(**ours, **_columns_of(report)))
         if report.findings:
-            rows = [{**common, **asdict(f), "position": n} for n, f in enumerate(report.findings)]
+            rows = [_row(f, common) | {"position": n} for n, f in enumerate(report.findings)]
             session.execute(insert(FindingRow), rows)
         if samples:
-            session.execute(insert(SampleRow), [{**common, **asdict(s)} for s in samples])
+            session.execute(insert(SampleRow), [_row(s, common) for s in samples])
         expire(session, report.finished_at)
+
+
+def _row(thing: Finding | Sample, common: Mapping[str, Any]) -> dict[str, Any]:
+    """Its fields as columns; not `dataclasses.asdict`, which copies deeply and takes ten times as long."""
+    return {**common, **{field.name: getattr(thing, field.name) for field in fields(thing)}}
 
 
 def _columns_of(report: RunReport) -> dict[str, Any]:
