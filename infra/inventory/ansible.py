@@ -143,9 +143,7 @@ def _read_host(name: str, theirs: str, variables: Mapping[str, Any], warnings: l
     host: dict[str, Any] = {}
     for key, candidates in VARIABLES.items():
         given = (variables.get(each) for each in candidates)
-        value = next(
-            (each for each in given if isinstance(each, str | int) and each not in ("", True, False)), None
-        )
+        value = next((each for each in given if type(each) in (str, int) and each != ""), None)
         if key == "port" and value is not None:
             value = int(value) if str(value).isascii() and str(value).isdigit() else value
             if not isinstance(value, int) or not 1 <= value <= 65535:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -82,3 +82,10 @@ def _shallow(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_shallow(each, depth - 1) for each in value[:5]] if depth else "..."
     return value
+
+
+def listed(names: Iterable[str], at_most: int = 20) -> str:
+    """The names in alphabetical order on one line, cut short in a large estate."""
+    every = sorted(names)
+    more = f" and {len(every) - at_most} more" if len(every) > at_most else ""
+    return ", ".join(every[:at_most]) + more if every else "(none is there)"

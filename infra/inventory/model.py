@@ -6,7 +6,7 @@ file says less often than everywhere (user, port, thresholds) is inherited: file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from infra.errors import BadInventory
+from infra.inventory.document import listed
 from infra.inventory.thresholds import DEFAULTS, Frozen, Thresholds
 from infra.inventory.values import (
     AbsolutePath,
@@ -272,11 +273,11 @@ class Inventory(Frozen):
             BadInventory: the environment or a host is not in the file; the message lists what is.
         """
         if environment is not None and environment not in self.environments:
-            raise BadInventory((f"environment = {environment!r}: accepted: {_listed(self.environments)}",))
+            raise BadInventory((f"environment = {environment!r}: accepted: {listed(self.environments)}",))
         chosen = self.environments if environment is None else {environment: self.environments[environment]}
         found = {host.name: host for table in chosen.values() for host in table.hosts.values()}
         where = "" if environment is None else f" (environment {environment})"
-        missing = tuple(f"host = {n!r}: accepted{where}: {_listed(found)}" for n in hosts if n not in found)
+        missing = tuple(f"host = {n!r}: accepted{where}: {listed(found)}" for n in hosts if n not in found)
         if missing:
             raise BadInventory(missing)
         return tuple(host for host in found.values() if not hosts or host.name in hosts)
@@ -294,10 +295,3 @@ class Inventory(Frozen):
         limits = self.environments[environment].thresholds.over(self.thresholds.over(DEFAULTS))
         limits = host.thresholds.over(limits) if host else limits
         return override.over(limits) if override else limits
-
-
-def _listed(names: Iterable[str], at_most: int = 20) -> str:
-    """The names in one line, cut short in a large estate."""
-    every = sorted(names)
-    more = f" and {len(every) - at_most} more" if len(every) > at_most else ""
-    return ", ".join(every[:at_most]) + more if every else "none is there"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from infra.inventory.document import ABSENT, Document, Path, look_up, spell_path, walk
+from infra.inventory.document import ABSENT, Document, Path, listed, look_up, spell_path, walk
 from infra.inventory.mistakes import Mistake
 
 NAMED_TABLES = frozenset({"environments", "approvers", "notifications"})
@@ -39,15 +39,15 @@ def find_broken_references(document: Document) -> Iterator[Mistake]:
         if not isinstance(value, str):
             continue
         if shape in JUMPS and value and value not in hosts:
-            yield Mistake(path, f'a host of this file, or "": {_some(hosts)}')
+            yield Mistake(path, f'a host of this file, or "": {listed(hosts)}')
         elif shape == PROBES and value != "control" and value not in hosts:
-            yield Mistake(path, f"control, or a host of this file: {_some(hosts)}")
+            yield Mistake(path, f"control, or a host of this file: {listed(hosts)}")
         elif shape in ENVIRONMENTS and value not in environments:
-            yield Mistake(path, f"an environment of this file: {_some(environments)}")
+            yield Mistake(path, f"an environment of this file: {listed(environments)}")
         elif table := OF_ITS_ENVIRONMENT.get(shape):
             names = tables(document, (*_env(path[1]), table))
             if value not in names:
-                yield Mistake(path, f"a name in {spell_path((*_env(path[1]), table))}: {_some(names)}")
+                yield Mistake(path, f"a name in {spell_path((*_env(path[1]), table))}: {listed(names)}")
 
 
 def find_loops(document: Document) -> Iterator[Mistake]:
@@ -162,9 +162,3 @@ def _shape(path: Path) -> Path:
         "#" if isinstance(step, int) else "*" if index and is_name(index) else step
         for index, step in enumerate(path)
     )
-
-
-def _some(names: Iterable[str], at_most: int = 10) -> str:
-    every = sorted(names)
-    more = f" and {len(every) - at_most} more" if len(every) > at_most else ""
-    return ", ".join(every[:at_most]) + more if every else "(none is there)"
