@@ -76,11 +76,16 @@ class _Causes:
         self._by_host: dict[tuple[str, str | None], list[Finding]] = defaultdict(list)
         self._by_subject: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         self._by_twin: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+        self._by_check: dict[str, list[Finding]] = defaultdict(list)
+        self._broken_databases: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         for finding in sorted(problems, key=lambda f: (-f.status.rank, f.key)):
             behind = edges.behind(finding.environment, finding.subject)
             self._by_host[finding.check, finding.host].append(finding)
             self._by_subject[finding.check, finding.subject].append(finding)
             self._by_twin[finding.check, _twin(finding, behind)].append(finding)
+            self._by_check[finding.check].append(finding)
+            if finding.kind is SubjectKind.DATABASE and finding.status is Status.CRITICAL:
+                self._broken_databases[finding.environment, finding.subject].append(finding)
         self._rules: dict[str, Callable[[Finding, Behind], Iterator[Finding]]] = {
             "reachability": self._of_host_access,
             "access": self._of_host_access,
@@ -211,7 +216,7 @@ class _Causes:
         if effect.status is Status.UNKNOWN:
             yield from self._outage(behind.hosts)
             yield from self._names(behind)
-            for endpoint in self._by_check("endpoint"):
+            for endpoint in self._by_check["endpoint"]:
                 if self._edges.behind(endpoint.environment, endpoint.subject).tls == behind.tls:
                     yield endpoint
         yield from self._by_twin[effect.check, behind.twin][:1]
@@ -222,7 +227,7 @@ class _Causes:
             if all(silent):
                 yield from (finding for found in silent for finding in found)
         else:
-            for finding in self._by_check("dns_resolver"):
+            for finding in self._by_check["dns_resolver"]:
                 if finding.environment == effect.environment and finding.status is Status.CRITICAL:
                     yield from self._silent(finding.subject)
         yield from self._by_twin[effect.check, behind.twin][:1]
@@ -241,20 +246,13 @@ class _Causes:
 
     # -- causes by what they are about
 
-    def _by_check(self, check: str) -> Iterator[Finding]:
-        found = (f for (name, _), group in self._by_subject.items() if name == check for f in group)
-        yield from sorted(found, key=lambda f: (-f.status.rank, f.key))
-
     def _silent(self, resolver: str) -> list[Finding]:
         return [f for f in self._by_subject.get(("dns_resolver", resolver), ()) if f.value is None]
 
     def _databases(self, effect: Finding, behind: Behind) -> Iterator[Finding]:
         """What the database scope finds critical about a database that it uses."""
-        for finding in self._problems.values():
-            if finding.kind is SubjectKind.DATABASE and finding.status is Status.CRITICAL:
-                used = finding.environment == effect.environment and finding.subject in behind.databases
-                if used:
-                    yield finding
+        for name in behind.databases:
+            yield from self._broken_databases.get((effect.environment, name), ())
 
     def _names(self, behind: Behind) -> Iterator[Finding]:
         tls = self._by_subject.get(("tls_certificate", behind.tls), ())

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
 import dns.flags
 import dns.message
@@ -35,7 +36,7 @@ class Authority:
     parents: tuple[x509.Certificate, ...] = ()
 
     def issue(self, directory: Path, *names: str, starts: timedelta, ends: timedelta) -> Path:
-        """A PEM file with a leaf for these names, its path below the root, and its key; both times from now."""
+        """A PEM file: a leaf for these names, its path below the root, and its key; times are from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = (
             _builder(names[0] if names else "nobody", key, self.certificate.subject, starts, ends)
@@ -160,7 +161,7 @@ def web_server(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
     with _serving(Server((address, port), Handler)) as server:
-        yield server.server_address[1]
+        yield port_of(server)
 
 
 @contextmanager
@@ -170,6 +171,7 @@ def silent_server(address: str = "127.0.0.1") -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+Serving = TypeVar("Serving", socketserver.TCPServer, socketserver.UDPServer)
 Responder = Callable[[dns.message.Message], dns.message.Message | None]
 
 
@@ -185,11 +187,11 @@ def dns_server(respond: Responder, address: str = "127.0.0.1") -> Iterator[str]:
                 channel.sendto(response.to_wire(), self.client_address)
 
     with _serving(socketserver.ThreadingUDPServer((address, 0), Handler)) as server:
-        yield f"{address}:{server.server_address[1]}"
+        yield f"{address}:{port_of(server)}"
 
 
 def records(*lines: str) -> Responder:
-    """Answers with the records (``shop.test. 60 IN A 10.0.0.1``) that the question leads to, else NXDOMAIN."""
+    """Answers with the records (``shop.test. 60 IN A 10.0.0.1``) that a question leads to, or NXDOMAIN."""
 
     def respond(query: dns.message.Message) -> dns.message.Message:
         response = dns.message.make_response(query)
@@ -224,8 +226,13 @@ def saying(code: dns.rcode.Rcode) -> Responder:
     return respond
 
 
+def port_of(server: socketserver.TCPServer | socketserver.UDPServer) -> int:
+    """The port that the kernel chose."""
+    return int(server.socket.getsockname()[1])
+
+
 @contextmanager
-def _serving(server: socketserver.BaseServer) -> Iterator[socketserver.BaseServer]:
+def _serving(server: Serving) -> Iterator[Serving]:
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()

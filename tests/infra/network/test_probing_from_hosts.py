@@ -91,7 +91,9 @@ def test_wget_serves_where_curl_is_missing(local: Host, only: Callable[..., None
     assert answer.seen[0] == (f"shop.test:{port}", "/")
 
 
-def test_a_host_without_tools_measures_nothing_and_says_what_it_needs(local: Host, only: Callable[..., None]) -> None:
+def test_a_host_without_tools_measures_nothing_and_says_what_it_needs(
+    local: Host, only: Callable[..., None]
+) -> None:
     only(*TOOLS)
     reading = probe_endpoint(Endpoint(url="http://127.0.0.1:1/"), local)
     assert [(s.failure, s.error) for s in reading.samples] == [
@@ -144,7 +146,9 @@ def test_the_round_trip_to_a_host_is_its_connection_time(local: Host) -> None:
     assert 0 < reading.median_ms < 1000
 
 
-def test_a_host_measures_its_peer_by_connecting_where_there_is_no_ping(local: Host, only: Callable[..., None]) -> None:
+def test_a_host_measures_its_peer_by_connecting_where_there_is_no_ping(
+    local: Host, only: Callable[..., None]
+) -> None:
     only(*TOOLS)
     with silent_server() as port:
         peer = Host(name="peer", environment="test", address="127.0.0.1", port=port)
