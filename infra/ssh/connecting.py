@@ -128,7 +128,7 @@ def _credentials(route: Route) -> dict[str, Any]:
             continue
         try:
             key = _load_key(path, Path(path).stat().st_mtime_ns)
-        except PasswordRequiredException:
+        except (PasswordRequiredException, TypeError):  # TypeError: how cryptography says the same
             return {"allow_agent": True, "look_for_keys": False}
         except (SSHException, OSError, ValueError, UnknownKeyType) as error:
             raise PermanentError(f"the private key {path} is not usable: {error}", host=route.name) from error
@@ -183,7 +183,7 @@ def _open_socket(route: Route, gate: Gate | None) -> Any:
     if gate is not None:
         return gate(route.address, route.port)
     if route.proxy_command:
-        return paramiko.ProxyCommand(_fill(route.proxy_command, route))
+        return paramiko.ProxyCommand(route.proxy_command)
     timeout_s = settings().connect_timeout_s
     try:
         sock = socket.create_connection((route.address, route.port), timeout=timeout_s)
@@ -215,27 +215,18 @@ def _no_banner(route: Route, waited_s: float) -> str:
     return f"{route} accepts TCP but sends no SSH banner within {waited_s:.1f} s (frozen, or no SSH server?)"
 
 
-def _fill(command: str, route: Route) -> str:
-    """The TOKENS of ssh_config(5) that ProxyCommand accepts and paramiko's lookup leaves."""
-    tokens = {"%%": "%", "%h": route.address, "%p": str(route.port), "%r": route.user}
-    for token, value in tokens.items():
-        command = command.replace(token, value)
-    return command
-
-
 @contextmanager
 def _translated(route: Route) -> Iterator[None]:
     """paramiko's words for a failed login, in ours."""
     start = time.monotonic()
     try:
         yield
-    except AuthenticationException as error:
-        offered = " and ".join(route.keys) or "the agent's keys and ~/.ssh's"
-        raise AuthenticationRefused(
-            f"{route} lets {route.user!r} in with none of: {offered}", host=route.name
-        ) from error
     except (SSHException, EOFError, OSError) as error:
         waited_s = time.monotonic() - start
+        if isinstance(error, AuthenticationException) or "No authentication methods" in str(error):
+            offered = " and ".join(route.keys) or "the agent's keys and ~/.ssh's"
+            cause = f"{route} lets {route.user!r} in with none of: {offered}"
+            raise AuthenticationRefused(cause, host=route.name) from error
         if "banner" in str(error):
             cause = _no_banner(route, waited_s)
         else:

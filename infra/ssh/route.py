@@ -62,13 +62,16 @@ def plan_route(host: Host, *, seen: tuple[str, ...] = ()) -> Route:
     entry = _ssh_config().lookup(host.address)
     address = str(entry.get("hostname", host.address))
     port = host.port if host.port != 22 else int(entry.get("port", 22))
+    user = host.user or str(entry.get("user", getpass.getuser()))
+    if "proxycommand" in entry:  # its tokens %p and %r must be ours
+        entry = _ssh_config(f"Host {host.address}\n Port {port}\n User {user}\n").lookup(host.address)
     keys = [host.identity_file] if host.identity_file else entry.get("identityfile", [])
     proxy = str(entry.get("proxycommand", "none"))
     return Route(
         name=host.name,
         address=address,
         port=port,
-        user=host.user or str(entry.get("user", getpass.getuser())),
+        user=user,
         known_as=str(entry.get("hostkeyalias", known_name(address, port))),
         keys=tuple(str(Path(key).expanduser()) for key in keys),
         via=_plan_jump(host, str(entry.get("proxyjump", "none")), (*seen, host.name)),
@@ -105,19 +108,20 @@ def _through(route: Route, via: Route) -> Route:
     return Route(route.name, route.address, route.port, route.user, route.known_as, route.keys, via)
 
 
-def _ssh_config() -> paramiko.SSHConfig:
+def _ssh_config(first: str = "") -> paramiko.SSHConfig:
+    """The user's configuration, after `first`, whose values win."""
     path = settings().ssh_config or Path.home() / ".ssh/config"
     if settings().ssh_config is None and not path.exists():
-        return _parse_ssh_config(None, 0)
+        return paramiko.SSHConfig()
     try:
-        return _parse_ssh_config(path, path.stat().st_mtime_ns)
-    except (OSError, paramiko.SSHException, paramiko.ConfigParseError) as error:
+        return _parse_ssh_config(path, path.stat().st_mtime_ns, first)
+    except (OSError, UnicodeDecodeError, paramiko.SSHException, paramiko.ConfigParseError) as error:
         raise PermanentError(f"the ssh configuration {path} is not usable: {error}") from error
 
 
-@lru_cache(maxsize=8)
-def _parse_ssh_config(path: Path | None, mtime_ns: int) -> paramiko.SSHConfig:  # noqa: ARG001
-    return paramiko.SSHConfig.from_path(str(path)) if path else paramiko.SSHConfig()
+@lru_cache(maxsize=64)
+def _parse_ssh_config(path: Path, mtime_ns: int, first: str) -> paramiko.SSHConfig:  # noqa: ARG001
+    return paramiko.SSHConfig.from_text(first + path.read_text())
 
 
 def _inventory_hosts() -> dict[str, Host]:
