@@ -167,7 +167,7 @@ def run_health(request: Request, spinner: Spinner | None = None) -> RunReport:
     from infra.store.runs import read_report
 
     try:
-        # Heartbeats tell a reaper that a run without a terminal is alive; their thread ends on whole seconds only.
+        # Heartbeats tell a reaper that a run with no terminal is alive; they end on whole seconds only.
         with steps_shown(spinner), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             state: Any = flow(
                 scope=request.scope,
