@@ -67,7 +67,7 @@ def counters(*interfaces: InterfaceCounters) -> Counters:
     return Counters(86_400, 1000, 10, 100_000, (), interfaces or (interface(),))
 
 
-def facts_of(host: Host, units: Sequence[str] = (), **changes: Any) -> HostFacts:
+def facts_of(host: Host, names: Sequence[str] = (), **changes: Any) -> HostFacts:
     """A healthy host that is a machine of its own; `changes` replace single facts."""
     healthy = HostFacts(
         host=host.name,
@@ -86,7 +86,7 @@ def facts_of(host: Host, units: Sequence[str] = (), **changes: Any) -> HostFacts
         filesystems=(filesystem(),),
         counters=counters(),
         failed_units=(),
-        units=dict.fromkeys(units, ACTIVE),
+        units=dict.fromkeys(names, ACTIVE),
         clock=Clock(0.002, 0.001, True),
         reboot=PendingReboot(False, ()),
         pending_updates=0,
