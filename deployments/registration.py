@@ -31,7 +31,7 @@ import httpx
 import yaml
 
 import deployments
-from deployments.prefect_api import PrefectApi
+from deployments.prefect_api import WORK_POOL, PrefectApi
 from infra.errors import PermanentError, ServiceUnavailable
 
 PREFECT_FILE = Path(deployments.__file__).with_name("prefect.yaml")
@@ -59,6 +59,7 @@ def register(
         PermanentError: Prefect refused one; the reason has its words.
     """
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    ensure_pool(api)
     known, before = read_hashes(api), read_deployments(api)
     kept: set[str] = set()
     for deployment in content["deployments"]:
@@ -77,6 +78,12 @@ def register(
         raise PermanentError(f"Prefect did not register {', '.join(missing)}; it says:\n{output}")
     write_hashes(api, hashes_of(content["deployments"], after, known, kept))
     return tuple(after[identity(d)] for d in content["deployments"])
+
+
+def ensure_pool(api: PrefectApi) -> None:
+    """Have the work pool there; the first worker fills in its job template."""
+    if api.request("GET", f"/work_pools/{WORK_POOL}").status_code == httpx.codes.NOT_FOUND:
+        answer_of(api.request("POST", "/work_pools/", {"name": WORK_POOL, "type": "process"}))
 
 
 def identity(deployment: Mapping[str, Any]) -> str:

@@ -85,9 +85,8 @@ def test_the_api_is_on_loopback_only_and_asks_for_the_auth_string(installation: 
     with pytest.raises(Exception, match="refuses PREFECT_API_AUTH_STRING"):
         type(api)(api.url, None).request("GET", "/version")
     listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    assert {tuple(c.laddr)[0] for c in listening if tuple(c.laddr)[1:] == (installation.port,)} == {
-        "127.0.0.1"
-    }
+    addresses = {tuple(c.laddr) for c in listening}
+    assert {a for a in addresses if a[1:] == (installation.port,)} == {("127.0.0.1", installation.port)}
 
 
 def test_a_second_start_leaves_what_runs_alone(installation: Installation) -> None:
