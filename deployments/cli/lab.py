@@ -18,14 +18,14 @@ from infra.lab.machine import ENVIRONMENT
 from infra.lab.plan import HOSTS
 
 lab = typer.Typer(
-    help="A small estate of real hosts on this machine: two environments, load balancers, databases, faults.\n\n"
+    help="A small estate of real hosts on this machine: two environments, with balancers and databases.\n\n"
     "Needs root on Debian or Ubuntu. Nothing of it reaches the network outside.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 app.add_typer(lab, name="lab")
 
-Name = Annotated[str, typer.Option("--name", help="The lab's name; labs of different names run side by side.")]
+Name = Annotated[str, typer.Option("--name", help="The lab's name; several run side by side.")]
 
 
 @lab.command()
@@ -55,7 +55,7 @@ def down(name: Name = "lab") -> None:
     **Example:** `upkeep lab down`
     """
     was_there = life.down(name)
-    typer.echo(f"The lab {name!r} is down; nothing of it is left." if was_there else f"There is no lab {name!r}.")
+    typer.echo(f"The lab {name!r} is down, nothing is left." if was_there else f"There is no lab {name!r}.")
 
 
 @lab.command()
@@ -88,7 +88,7 @@ def execute(
 
 def _table(client: LabClient, rows: tuple[HostStatus, ...]) -> Table:
     plan = {host.name: host for host in HOSTS}
-    table = Table("host", "address", "environment", "role", "state", "boot age", "faults", title=f"lab {client.path.name}")
+    table = Table("host", "address", "environment", "role", "state", "boot age", "faults", box=None)
     for row in rows:
         host = plan[row.name]
         style = {"running": "green", "degraded": "yellow", "booting": "yellow"}.get(row.state, "red")

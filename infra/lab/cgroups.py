@@ -1,4 +1,7 @@
-"""Control groups: one per host and one for the holder, so that a lab's processes are known without their pids."""
+"""Control groups: one per host and one for the holder, so that a lab's processes are known without pids.
+
+A lab is known here by `LabDirectory.group`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,17 @@ from infra.errors import PermanentError
 from infra.lab.machine import cgroup_roots
 
 TOP = "upkeep-lab"
+
+
+def create(lab: str) -> None:
+    """Make a lab's group."""
+    for root in cgroup_roots():
+        (root / TOP / lab).mkdir(parents=True, exist_ok=True)
+
+
+def any_lab() -> bool:
+    """Whether any lab has a group on this machine."""
+    return any((root / TOP).is_dir() for root in cgroup_roots())
 
 
 def enter_script(lab: str, member: str) -> str:
@@ -35,7 +49,8 @@ def freeze(lab: str, host: str, *, frozen: bool) -> None:
     if legacy.exists():
         legacy.write_text("FROZEN" if frozen else "THAWED", encoding="ascii")
         return
-    (cgroup_roots()[0] / TOP / lab / host / "cgroup.freeze").write_text("1" if frozen else "0", encoding="ascii")
+    unified = cgroup_roots()[0] / TOP / lab / host / "cgroup.freeze"
+    unified.write_text("1" if frozen else "0", encoding="ascii")
 
 
 def clear(lab: str, timeout_s: float = 20) -> None:
@@ -73,8 +88,9 @@ def _kill(pid: int) -> None:
 
 
 def _pids(group: Path) -> list[int]:
+    """Processes of one group; those that the reader's pid namespace does not know are 0 and left out."""
     try:
-        return [int(line) for line in (group / "cgroup.procs").read_text(encoding="ascii").split() if line != "0"]
+        return [int(pid) for pid in (group / "cgroup.procs").read_text(encoding="ascii").split() if pid != "0"]
     except OSError:
         return []
 
@@ -84,7 +100,7 @@ def _pids_below(group: Path) -> list[int]:
 
 
 def _remove(group: Path, deadline: float) -> None:
-    """Remove a tree of empty groups, deepest first; the kernel may say busy for a moment after the last exit."""
+    """Remove a tree of empty groups, deepest first; it may be busy for a moment after the last exit."""
     for path in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
         _rmdir(path, deadline)
     if group.is_dir():

@@ -179,7 +179,7 @@ class LabClient:
         Raises:
             Unreachable: the host is off.
         """
-        pid = cgroups.leader(self.lab.name, host_named(host).name)
+        pid = cgroups.leader(self.directory.group, host_named(host).name)
         if pid is None:
             raise Unreachable(f"the host is off; see: upkeep lab status --name {self.lab.name}", host=host)
         return ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "--", *argv]

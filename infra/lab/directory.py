@@ -1,28 +1,24 @@
-"""What a lab keeps on the machine: its directory, its claim on a network, and who holds it.
-
-Everything of a lab lies under ``$UPKEEP_LAB_HOME/NAME``; beside the labs lie one lock file per lab and the number of
-inotify instances that the machine had before the first lab raised it.
-"""
+"""Where a lab keeps its state, ``$UPKEEP_LAB_HOME/NAME``, and who holds it."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.errors import GateClosed, LockHeld, ServiceUnavailable
-from infra.lab.machine import sh
 from infra.lab.plan import Lab
 from infra.settings import settings
 
 DEFAULT_HOME = Path("/var/lib/upkeep-lab")
 DEFAULT_CACHE = Path("/var/cache/upkeep-lab")
-#: Where the search for a free network starts.
-FIRST_OCTET = 77
+LOCKS = Path("/run/lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,11 @@ class LabDirectory:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def group(self) -> str:
+        """What its control group and its lock are called: unique on the machine, also among homes."""
+        return f"{self.name}-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:8]}"
 
     @property
     def pool(self) -> Path:
@@ -75,10 +76,20 @@ class LabDirectory:
         Raises:
             ServiceUnavailable: there is none.
         """
+        return Lab(self.name, int(self.claim()["octet"]))
+
+    def claim(self) -> dict[str, Any]:
+        """What `infra.lab.claims` wrote down.
+
+        Raises:
+            ServiceUnavailable: there is nothing, or nothing legible.
+        """
         try:
-            return Lab(self.name, int(json.loads((self.path / "lab.json").read_text(encoding="utf-8"))["octet"]))
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise ServiceUnavailable(f"there is no lab called {self.name!r}; start it: upkeep lab up --name {self.name}") from error
+            claim: dict[str, Any] = json.loads((self.path / "lab.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            start = f"start it: upkeep lab up --name {self.name}"
+            raise ServiceUnavailable(f"there is no lab called {self.name!r}; {start}") from error
+        return claim
 
     def holder_pid(self) -> int | None:
         """The holder's pid while it lives; a pid that was given to another process since does not count."""
@@ -102,44 +113,16 @@ def cache() -> Path:
 
 
 @contextmanager
-def locked(path: Path, what: str, *, wait: bool) -> Iterator[None]:
-    """Hold a lock file; the kernel lets go of it when the process dies, however it dies.
+def locked(name: str, what: str, *, wait: bool) -> Iterator[None]:
+    """Hold a lock of the machine; the kernel lets go of it when the process dies, however it dies.
 
     Raises:
         LockHeld: another process holds it and we were not to wait.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with (LOCKS / f"{name}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise LockHeld(f"{what} is being worked on by another process (lock {path}); try again when it is done") from error
+            raise LockHeld(f"{what} is being brought up or down by another process; try again later") from error
         yield
-
-
-def lab_lock(name: str) -> Path:
-    """The lock that `up` and `down` of one lab take."""
-    return home() / f".{name}.lock"
-
-
-def claim(directory: LabDirectory) -> Lab:
-    """Create the lab's directory and claim a network for it that no other lab and no route has.
-
-    Raises:
-        GateClosed: all networks are taken.
-    """
-    with locked(home() / ".claims.lock", "the list of labs", wait=True):
-        taken = {other.lab().octet for other in all_labs()}
-        taken |= {int(k) for k in re.findall(r"\b198\.18\.(\d+)\.", sh("ip", "route", "show", "table", "all"))}
-        free = (k for k in ((FIRST_OCTET + i) % 256 for i in range(256)) if k not in taken)
-        octet = next(free, None)
-        if octet is None:
-            raise GateClosed("all 256 networks of 198.18.0.0/16 are taken by labs or routes: take a lab down first")
-        directory.path.mkdir(parents=True, mode=0o755)
-        (directory.path / "lab.json").write_text(json.dumps({"octet": octet}), encoding="utf-8")
-    return Lab(directory.name, octet)
-
-
-def all_labs() -> tuple[LabDirectory, ...]:
-    """Labs that have state here, running or not, by name."""
-    return tuple(LabDirectory(p.parent) for p in sorted(home().glob("*/lab.json")))

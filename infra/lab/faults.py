@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 from infra.errors import GateClosed
 from infra.lab import cgroups, network
 from infra.lab.host import RunningHost
-from infra.lab.machine import ENVIRONMENT
+from infra.lab.machine import ENVIRONMENT, sh
 from infra.lab.plan import host_named
 
 FILL = "var/tmp/upkeep-lab-fill"
 INODES = "upkeep-lab-inodes"
+FILL_STEP_BYTES = 256 * 1024 * 1024
 LOAD = "upkeep-lab-load"
+LOAD_WRITERS = 3
 LOAD_BYTES = 32 * 1024 * 1024
 LOAD_BLOCK_BYTES = 256 * 1024
 
@@ -42,22 +45,32 @@ class Faults:
 
     def freeze(self) -> None:
         """Stop all of its processes where they are; its kernel still takes connections."""
-        cgroups.freeze(self._host.lab.name, self._host.plan.name, frozen=True)
+        cgroups.freeze(self._host.group, self._host.plan.name, frozen=True)
         self.active.add("frozen")
 
     def thaw(self) -> None:
         """Let them go on."""
         if "frozen" in self.active:
-            cgroups.freeze(self._host.lab.name, self._host.plan.name, frozen=False)
+            cgroups.freeze(self._host.group, self._host.plan.name, frozen=False)
             self.active.discard("frozen")
 
     def fill(self, percent: float) -> None:
-        """Fill the root filesystem until df would say `percent`, for real: writing more ends in ENOSPC."""
-        path = self._host.root / FILL
-        with path.open("ab") as file:
-            while (wanted := _bytes_until(self._host.root, percent)) > 0:
-                size = file.seek(0, os.SEEK_END)
-                os.posix_fallocate(file.fileno(), size, max(wanted, 4096))
+        """Fill the root filesystem until df would say `percent`, for real: writing more ends in ENOSPC.
+
+        Raises:
+            GateClosed: `percent` is not between 1 and 100.
+        """
+        if not 1 <= percent <= 100:
+            raise GateClosed(f"percent = {percent:g}: accepted are 1 to 100", host=self._host.plan.name)
+        with (self._host.root / FILL).open("ab") as file:
+            while (missing := _bytes_until(self._host.root, percent)) > 0:
+                try:
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), min(missing, FILL_STEP_BYTES))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    break
+                _commit(self._host.root)
         self.active.add("filled")
 
     def fill_inodes(self) -> None:
@@ -77,6 +90,8 @@ class Faults:
         (self._host.root / FILL).unlink(missing_ok=True)
         for file in (self._host.data / INODES).glob("*"):
             file.unlink()
+        if self._host.root.is_mount():
+            _commit(self._host.root)
         self.active -= {"filled", "inodes"}
 
     def latency(self, delay_ms: float, peer: str | None) -> None:
@@ -95,8 +110,9 @@ class Faults:
         """Keep the host's disk busy with synchronous writes until `io_calm`."""
         if self._load is None:
             self._load = threading.Event()
-            thread = threading.Thread(target=_hammer, args=(self._host.top / LOAD, self._load), daemon=True)
-            thread.start()
+            for number in range(LOAD_WRITERS):
+                path = self._host.top / f"{LOAD}-{number}"
+                threading.Thread(target=_hammer, args=(path, self._load), daemon=True).start()
             self.active.add("io")
 
     def io_calm(self) -> None:
@@ -129,6 +145,11 @@ def _bytes_until(place: Path, percent: float) -> int:
     used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     available = stat.f_bavail * stat.f_frsize
     return min(int((used + available) * percent / 100) - used, available)
+
+
+def _commit(place: Path) -> None:
+    """Let the filesystem settle: btrfs counts space that was given or freed only then."""
+    sh("sync", "--file-system", place)
 
 
 def _hammer(path: Path, ended: threading.Event) -> None:

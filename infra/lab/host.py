@@ -53,6 +53,7 @@ class RunningHost:
         self.booted_at = 0.0
         self.boots = 0
         self._directory = directory.path
+        self.group = directory.group
         self.image = directory.mounts / "pool/hosts" / f"{plan.name}.img"
         self.golden = directory.mounts / "pool/golden" / f"{plan.name}.img"
         self.mounts = directory.mounts / plan.name
@@ -76,7 +77,7 @@ class RunningHost:
 
     def leader(self) -> int | None:
         """The pid of its PID 1 in the caller's pid namespace."""
-        return cgroups.leader(self.lab.name, self.plan.name)
+        return cgroups.leader(self.group, self.plan.name)
 
     def renew(self) -> None:
         """Give a host that is off its disks as they were when it was built, and its first addresses."""
@@ -145,7 +146,7 @@ class RunningHost:
         self.state, self.booted_at, self.boots = State.BOOTING, time.time(), self.boots + 1
         with self.console.open("ab") as console:
             process = subprocess.Popen(
-                ["sh", "-c", f'{cgroups.enter_script(self.lab.name, self.plan.name)}; exec "$@"', "boot", *self._nspawn()],
+                ["sh", "-c", f'{cgroups.enter_script(self.group, self.plan.name)}; exec "$@"', "boot", *self._nspawn()],
                 env={**ENVIRONMENT, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
             )

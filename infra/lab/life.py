@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -13,13 +14,11 @@ from pathlib import Path
 from infra.errors import NotYetHealthy, PermanentError
 from infra.lab import cgroups, images, network, roles
 from infra.lab.client import LabClient
-from infra.lab.directory import LabDirectory, all_labs, cache, claim, home, lab_lock, locked
+from infra.lab.claims import claim, release
+from infra.lab.directory import LabDirectory, cache, locked
 from infra.lab.machine import ENVIRONMENT, require_machine, sh
 from infra.lab.plan import HOSTS, Lab
 
-#: A dozen systemds need more inotify instances than Linux gives root by default (128).
-INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-INOTIFY_WANTED = 1024
 START_TIMEOUT_S = 20
 
 Progress = Callable[[str], None]
@@ -40,7 +39,7 @@ def up(name: str, progress: Progress = lambda _: None) -> LabClient:
     """
     directory = LabDirectory.of(name)
     require_machine()
-    with locked(lab_lock(name), f"the lab {name!r}", wait=False):
+    with locked(f"upkeep-lab-{directory.group}", f"the lab {name!r}", wait=False):
         client = LabClient(name)
         if directory.holder_pid() is None or not directory.socket.exists() or not (directory.path / "env").exists():
             _clear(directory)
@@ -63,12 +62,9 @@ def down(name: str) -> bool:
         PermanentError: something could not be removed.
     """
     directory = LabDirectory.of(name)
-    if not home().is_dir():
-        return False
-    with locked(lab_lock(name), f"the lab {name!r}", wait=False):
+    with locked(f"upkeep-lab-{directory.group}", f"the lab {name!r}", wait=False):
         was_there = directory.path.exists()
         _clear(directory)
-        lab_lock(name).unlink(missing_ok=True)
     return was_there
 
 
@@ -92,11 +88,9 @@ def _build(directory: Path, progress: Progress) -> None:
 def _start(directory: LabDirectory, built: Path) -> None:
     """Claim a network, write down what belongs to this very lab, start the holder and plug in the leg."""
     lab = claim(directory)
-    _raise_inotify()
     _hand_over(lab, built / "shared", directory)
     sh("cp", "--sparse=always", "--reflink=auto", built / "pool.img", directory.pool, timeout_s=300)
     sh("btrfstune", "-m", "-f", directory.pool)
-    network.add_blackhole(lab)
     _start_holder(directory)
     client = LabClient(directory.name)
     network.add_leg(lab, _await_holder(client))
@@ -106,7 +100,7 @@ def _start(directory: LabDirectory, built: Path) -> None:
 def _start_holder(directory: LabDirectory) -> None:
     """Start the holder, detached; the shell notes its own pid and start time, and then becomes `unshare`."""
     script = (
-        f'{cgroups.enter_script(directory.name, "holder")}; cut -d" " -f1,22 "/proc/$$/stat" > "$0"; exec "$@"'
+        f'{cgroups.enter_script(directory.group, "holder")}; cut -d" " -f1,22 "/proc/$$/stat" > "$0"; exec "$@"'
     )
     argv = ["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
     argv += [sys.executable, "-m", "infra.lab.holder", str(directory.path)]
@@ -166,22 +160,16 @@ def environment_text(directory: LabDirectory) -> str:
 
 
 def _clear(directory: LabDirectory) -> None:
-    """End every process of a lab and remove its traces, in the order that leaves none half-known."""
+    """End every process of a lab and remove its traces; the directory goes last, it knows what there is."""
     if pid := directory.holder_pid():
-        os.kill(pid, 9)
-    cgroups.clear(directory.name)
-    if not directory.path.exists():
-        return
-    if (directory.path / "lab.json").exists():
-        lab = directory.lab()
-        network.remove_leg(lab)
-        network.remove_blackhole(lab)
-    _release_loops(directory.path)
-    shutil.rmtree(directory.path)
-    _restore_inotify()
+        os.kill(pid, signal.SIGKILL)
+    release(directory)
+    _await_loops(directory.path)
+    if directory.path.exists():
+        shutil.rmtree(directory.path)
 
 
-def _release_loops(path: Path, timeout_s: float = 20) -> None:
+def _await_loops(path: Path, timeout_s: float = 20) -> None:
     """Wait until the kernel has let go of the images; it does so some time after the last process."""
     deadline = time.monotonic() + timeout_s
     while devices := _loops_of(path):
@@ -194,19 +182,3 @@ def _loops_of(path: Path) -> list[str]:
     lines = sh("losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE").splitlines()
     pairs = (line.split(maxsplit=1) for line in lines)
     return [pair[0] for pair in pairs if len(pair) == 2 and pair[1].startswith(f"{path}/")]
-
-
-def _raise_inotify() -> None:
-    """Raise the limit and remember what it was; the last lab's `down` puts it back."""
-    before = int(INOTIFY.read_text(encoding="ascii"))
-    if before < INOTIFY_WANTED:
-        (home() / ".inotify").write_text(str(before), encoding="ascii")
-        INOTIFY.write_text(str(INOTIFY_WANTED), encoding="ascii")
-
-
-def _restore_inotify() -> None:
-    kept = home() / ".inotify"
-    with locked(home() / ".claims.lock", "the list of labs", wait=True):
-        if kept.exists() and not all_labs():
-            INOTIFY.write_text(kept.read_text(encoding="ascii"), encoding="ascii")
-            kept.unlink()
