@@ -234,6 +234,8 @@ function read_mounts(    line, field, n, i, half, source, type, id, mount) {
         type = field[half + 1]; source = plain(field[half + 2]); mount = plain(field[5])
         if (mount == "/") { root_source = source; root_subtree = field[4] }
         if ((mount != "/" && !on_disk[type]) || type == "rootfs" || mount ~ /\\012/) continue
+        # what a container is shown of the machine underneath (systemd.io/CONTAINER_INTERFACE)
+        if (mount ~ /^\/run\/host\//) continue
         if (source !~ /^\// && type != "zfs") id = field[3]
         else id = source
         # of several mounts of one device keep the whole one, then the shortest path

@@ -94,7 +94,8 @@ def finish(root: Path) -> None:
         (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
     (root / "var/log/journal").mkdir(exist_ok=True)
-    sh("chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", "ops")
+    login = ("--create-home", "--shell", "/bin/bash", "--groups", "adm,systemd-journal")
+    sh("chroot", root, "useradd", *login, "ops")
 
 
 def _main(path: Path) -> bool:
