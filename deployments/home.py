@@ -57,7 +57,7 @@ def read_variables(path: Path) -> dict[str, str]:
     """Read what `write_variables` wrote; empty when there is no such file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ServiceUnavailable(f"{path} is not readable ({error.strerror}): whose is it?") from error

@@ -35,7 +35,7 @@ def unprivileged() -> list[str]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
+def running_postgres(superuser: str = "upkeep") -> Iterator[str]:
     """Start a cluster.
 
     Yields:
@@ -52,7 +52,7 @@ def running_postgres() -> Iterator[str]:
         initdb = [
             tools / "initdb",
             "--auth=scram-sha-256",
-            "--username=upkeep",
+            f"--username={superuser}",
             "--no-sync",
             "--pgdata",
             data,
@@ -69,7 +69,7 @@ def running_postgres() -> Iterator[str]:
             [*control, "start", "-o", options, "-l", log], check=True, stdout=subprocess.DEVNULL, cwd="/"
         )
         try:
-            yield f"postgresql://upkeep:{password}@127.0.0.1:{port}/postgres"
+            yield f"postgresql://{superuser}:{password}@127.0.0.1:{port}/postgres"
         finally:
             stop = [*control, "stop", "--mode=immediate"]
             subprocess.run(stop, check=True, stdout=subprocess.DEVNULL, cwd="/")
