@@ -76,11 +76,10 @@ def process(argv: list[str], environment: dict[str, str], log: Path) -> Iterator
     try:
         yield
     finally:
-        family = (
-            [started, *psutil.Process(started.pid).children(recursive=True)] if started.poll() is None else []
-        )
-        for member in reversed(family):
-            member.kill()
+        if started.poll() is None:
+            for child in psutil.Process(started.pid).children(recursive=True):
+                child.kill()
+            started.kill()
         started.wait()
 
 
