@@ -15,8 +15,11 @@ def prefect_server() -> Iterator[None]:
     """A Prefect server with an empty database of its own; takes 10 to 70 s, so it is opt-in and shared."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")  # a test asks no host outside
+        environment.setenv("DO_NOT_TRACK", "1")
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 from rich.status import Status as Spinner
@@ -74,7 +75,11 @@ def parse_thresholds(texts: list[str]) -> Thresholds | None:
         typer.BadParameter: no such name, or no such numbers.
     """
     levels = dict(_parse_threshold(text) for text in texts)
-    return Thresholds(**levels) if levels else None
+    try:
+        return Thresholds(**levels) if levels else None
+    except ValidationError as error:
+        mistakes = (f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise typer.BadParameter("; ".join(mistakes), param_hint="--threshold") from error
 
 
 def _parse_threshold(text: str) -> tuple[str, Level]:
@@ -82,10 +87,10 @@ def _parse_threshold(text: str) -> tuple[str, Level]:
     if name not in Thresholds.model_fields:
         names = ", ".join(Thresholds.model_fields)
         raise typer.BadParameter(f"{name!r} in {text!r}; accepted: {names}", param_hint="--threshold")
-    with suppress(ValueError):  # pydantic's is one
-        numbers_given = [float(number) if number.strip() else None for number in numbers.split(",")]
-        if len(numbers_given) == 2 and numbers_given != [None, None]:
-            return name, Level(warning=numbers_given[0], critical=numbers_given[1])
+    with suppress(ValueError):
+        given = [float(number) if number.strip() else None for number in numbers.split(",")]
+        if len(given) == 2 and given != [None, None]:
+            return name, Level(warning=given[0], critical=given[1])
     words = f"{text!r}; accepted: {name}=WARNING,CRITICAL, two numbers of which one may be left out"
     raise typer.BadParameter(words, param_hint="--threshold")
 
