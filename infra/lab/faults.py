@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import mmap
 import os
 import subprocess
 import sys
@@ -19,7 +21,7 @@ FILL = "var/tmp/upkeep-lab-fill"
 INODES = "upkeep-lab-inodes"
 FILL_STEP_BYTES = 256 * 1024 * 1024
 LOAD = "upkeep-lab-load"
-LOAD_WRITERS = 3
+LOAD_WRITERS = 4
 LOAD_BYTES = 32 * 1024 * 1024
 LOAD_BLOCK_BYTES = 256 * 1024
 
@@ -153,15 +155,16 @@ def _commit(place: Path) -> None:
 
 
 def _hammer(path: Path, ended: threading.Event) -> None:
-    """Write the same few megabytes again and again, each block on the disk before the next one."""
-    block = os.urandom(LOAD_BLOCK_BYTES)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DSYNC, 0o600)
-    try:
-        while not ended.is_set():
-            for offset in range(0, LOAD_BYTES, LOAD_BLOCK_BYTES):
-                os.pwrite(file, block, offset)
+    """Write the same few megabytes again and again, past the page cache and in place."""
+    path.touch(mode=0o600)
+    sh("chattr", "+C", path)
+    with mmap.mmap(-1, LOAD_BLOCK_BYTES) as block:  # O_DIRECT wants memory that begins at a page
+        file = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_DSYNC)
+        try:
+            for offset in itertools.cycle(range(0, LOAD_BYTES, LOAD_BLOCK_BYTES)):
                 if ended.is_set():
                     break
-    finally:
-        os.close(file)
-        path.unlink(missing_ok=True)
+                os.pwrite(file, block, offset)
+        finally:
+            os.close(file)
+            path.unlink(missing_ok=True)

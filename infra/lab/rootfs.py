@@ -67,7 +67,7 @@ def build_archive(archive: Path, packages: Iterable[str]) -> None:
     names = ",".join(dict.fromkeys((*PACKAGES, *packages)))
     sh(
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--components=main", *options, *_apt_options()),
-        *(f"--include={names}", machine_suite(), partial, *sources),
+        *(f"--include={names}", machine_suite(), str(partial), *map(str, sources)),
         timeout_s=1200,
     )
     partial.rename(archive)
