@@ -238,9 +238,10 @@ function read_mounts(    line, field, n, i, half, source, type, id, mount) {
         if (mount ~ /^\/run\/host\//) continue
         if (source !~ /^\// && type != "zfs") id = field[3]
         else id = source
-        # of several mounts of one device keep the whole one, then the shortest path
-        if (id in mount_of) {
-            if (field[4] != "/" && whole[id]) continue
+        # of several mounts of one device keep the root, then the whole one, then the shortest path
+        if (mount == "/") { if (!(id in mount_of)) ids[++id_count] = id }
+        else if (id in mount_of) {
+            if (mount_of[id] == "/" || (field[4] != "/" && whole[id])) continue
             if ((field[4] == "/") == whole[id] && length(mount) >= length(mount_of[id])) continue
         } else ids[++id_count] = id
         mount_of[id] = mount; type_of[id] = type; source_of[id] = source
