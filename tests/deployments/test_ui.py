@@ -14,8 +14,8 @@ from tests.deployments.installation import Installation, wait_for
 
 pytestmark = [pytest.mark.prefect, pytest.mark.timeout(300)]
 
-PAGES = ["dashboard", "runs", "flows", "deployments", "work-pools", "blocks", "variables", "automations", "events"]
-PAGES += ["concurrency-limits", "settings"]
+PAGES = ["dashboard", "runs", "flows", "deployments", "work-pools", "blocks", "variables", "automations"]
+PAGES += ["events", "concurrency-limits", "settings"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 
 
