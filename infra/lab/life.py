@@ -89,7 +89,10 @@ def _start(directory: LabDirectory, built: Path) -> None:
     """Claim a network, write down what belongs to this very lab, start the holder and plug in the leg."""
     lab = claim(directory)
     _hand_over(lab, built / "shared", directory)
-    sh("cp", "--sparse=always", "--reflink=auto", built / "pool.img", directory.pool, timeout_s=300)
+    # In the lab's own group, so that `down` ends it should we be killed in the middle.
+    script = f'{cgroups.enter_script(directory.group, "copy")}; exec "$@"'
+    copy = ("cp", "--sparse=always", "--reflink=auto", built / "pool.img", directory.pool)
+    sh("sh", "-c", script, "copy", *copy, timeout_s=300)
     sh("btrfstune", "-m", "-f", directory.pool)
     _start_holder(directory)
     client = LabClient(directory.name)
