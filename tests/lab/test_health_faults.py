@@ -39,7 +39,7 @@ def upkeep(lab: LabClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             "UPKEEP_CONNECT_TIMEOUT_S": "3",
         },
     )
-    here.serve()
+    here.serve({"name": "all", "entrypoint": "flows.health.health"})
     yield here
     here.upkeep("down")
 
