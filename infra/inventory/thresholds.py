@@ -74,8 +74,9 @@ NEVER = Level()
 DEFAULTS = Thresholds(
     # Twice as much work as cpus is felt, at four times interactive work stalls (Gregg, Systems Performance).
     load_per_cpu=Level(warning=2, critical=4),
-    # Waiting is 10 times the service time at 90 % and 50 times at 98 % (M/M/1: 1 / (1 - utilisation)).
-    cpu_percent=Level(warning=90, critical=98),
+    # Utilisation over a second or two says what is busy now; whether work has to wait says the load, which can be
+    # critical (Gregg's USE method). A compiler at 100 % must not page anybody.
+    cpu_percent=Level(warning=95),
     # MemAvailable (proc(5)) already counts cache that can be given back: below it waits the OOM killer.
     memory_percent=Level(warning=90, critical=97),
     # Half-used swap shows a host that once was short of memory; at 80 % the OOM killer is near.

@@ -10,6 +10,7 @@ import pytest
 from infra.lab import life
 from infra.lab.client import LabClient
 from infra.lab.machine import why_not
+from tests.deployments.installation import Installation
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,10 +34,29 @@ def lab() -> Iterator[LabClient]:
         life.down(name)
 
 
-@pytest.fixture()
+@pytest.fixture
 def mended(lab: LabClient) -> Iterator[list[str]]:
     """Put hosts back as they were at `up` after the test: it appends their names."""
     names: list[str] = []
     yield names
     if names:
         lab.reset(*dict.fromkeys(names))
+
+
+@pytest.fixture(scope="session")
+def upkeep(lab: LabClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation, served, whose inventory is the lab's."""
+    here = Installation(
+        tmp_path_factory.mktemp("upkeep"),
+        variables={
+            "UPKEEP_INVENTORY": str(lab.path / "inventory.toml"),
+            "UPKEEP_KNOWN_HOSTS": str(lab.path / "known_hosts"),
+            "UPKEEP_SECRETS_DIR": str(lab.path / "secrets"),
+            "UPKEEP_CONNECT_TIMEOUT_S": "3",
+        },
+    )
+    try:
+        here.serve({"name": "all", "entrypoint": "flows.health.health"})
+        yield here
+    finally:
+        here.upkeep("down")
