@@ -200,7 +200,7 @@ def rates_between(before: Counters, after: Counters) -> Rates | None:
     """Turn two reads of one host's counters into rates.
 
     Returns:
-        None when the second read is not later, or a counter went backwards (the host was rebooted in between).
+        None when the second read is not later, or a counter went backwards (the host was rebooted meanwhile).
     """
     over_s = after.at_s - before.at_s
     cpu_s = after.cpu_total_s - before.cpu_total_s
@@ -212,15 +212,20 @@ def rates_between(before: Counters, after: Counters) -> Rates | None:
         return None
     return Rates(
         over_s=over_s,
-        cpu_percent=100 * (after.cpu_busy_s - before.cpu_busy_s) / cpu_s,
-        iowait_percent=100 * (after.cpu_iowait_s - before.cpu_iowait_s) / cpu_s,
+        cpu_percent=_percent(after.cpu_busy_s - before.cpu_busy_s, cpu_s),
+        iowait_percent=_percent(after.cpu_iowait_s - before.cpu_iowait_s, cpu_s),
         disks=tuple(
             DiskRate(
                 device=new.device,
                 read_bytes_s=(new.read_bytes - old.read_bytes) / over_s,
                 written_bytes_s=(new.written_bytes - old.written_bytes) / over_s,
-                busy_percent=min(100.0, (new.busy_ms - old.busy_ms) / (10 * over_s)),
+                busy_percent=_percent((new.busy_ms - old.busy_ms) / 1000, over_s),
             )
             for old, new in pairs
         ),
     )
+
+
+def _percent(part: float, whole: float) -> float:
+    """Within 0 to 100, whatever was rounded; iowait may even go back a little, see proc(5)."""
+    return min(100.0, max(0.0, 100 * part / whole))
