@@ -90,9 +90,10 @@ def _kill(pid: int) -> None:
 def _pids(group: Path) -> list[int]:
     """Processes of one group; those that the reader's pid namespace does not know are 0 and left out."""
     try:
-        return [int(pid) for pid in (group / "cgroup.procs").read_text(encoding="ascii").split() if pid != "0"]
+        pids = (group / "cgroup.procs").read_text(encoding="ascii").split()
     except OSError:
         return []
+    return [int(pid) for pid in pids if pid != "0"]
 
 
 def _pids_below(group: Path) -> list[int]:

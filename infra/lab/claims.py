@@ -1,7 +1,7 @@
 """What a lab claims of the machine that all labs share: a network, a control group, and inotify instances.
 
-Claims are made and given back under one lock of the machine, also for labs with different homes. A claim is good for
-one boot of the machine: after another one, nothing but the directory can be left of the lab.
+Claims are made and given back under one lock of the machine, also for labs with different homes. A claim is
+good for one boot of the machine: after another one, nothing but the directory can be left of the lab.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class HostStatus:
 class LabClient:
     """One lab, by name; every method may be called from any thread.
 
-    Methods that switch a host on return when systemd says that it is up (``wait=False``: at once). A host's name is
-    one of `infra.lab.plan.HOSTS`; an unknown one is refused with the list.
+    Methods that switch a host on return when systemd says that it is up (``wait=False``: at once). A host's
+name is     one of `infra.lab.plan.HOSTS`; an unknown one is refused with the list.
 
     Raises:
         ServiceUnavailable: (any method) the lab is not up.
@@ -174,7 +174,7 @@ class LabClient:
         return done.stdout
 
     def exec_argv(self, host: str, *argv: str) -> list[str]:
-        """The command line that runs `argv` on a host as root, for a caller that wants its own terminal there.
+        """The command line that runs `argv` on a host as root, for a caller that wants its own terminal.
 
         Raises:
             Unreachable: the host is off.
@@ -184,7 +184,9 @@ class LabClient:
             raise Unreachable(f"the host is off; see: upkeep lab status --name {self.lab.name}", host=host)
         return ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "--", *argv]
 
-    def wait_up(self, *hosts: str, after: dict[str, int] | None = None, timeout_s: float = BOOT_TIMEOUT_S) -> None:
+    def wait_up(
+        self, *hosts: str, after: dict[str, int] | None = None, timeout_s: float = BOOT_TIMEOUT_S
+    ) -> None:
         """Wait until hosts are up, and were booted more often than `after` says.
 
         Raises:
@@ -224,7 +226,8 @@ class LabClient:
             line.flush()
             reply = line.readline()
         if not reply:
-            raise ServiceUnavailable(f"the lab {self.directory.name!r} went down while it was asked to {request['do']}")
+            name = self.directory.name
+            raise ServiceUnavailable(f"the lab {name!r} went down while it was asked to {request['do']}")
         answer = json.loads(reply)
         if "error" in answer:
             raise PermanentError(answer["error"])
@@ -238,5 +241,7 @@ class LabClient:
         except OSError as error:
             connection.close()
             name = self.directory.name
-            raise ServiceUnavailable(f"the lab {name!r} is not up ({error}); start it: upkeep lab up --name {name}") from error
+            raise ServiceUnavailable(
+                f"the lab {name!r} is not up ({error}); start it: upkeep lab up --name {name}"
+            ) from error
         return connection

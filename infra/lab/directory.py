@@ -35,7 +35,8 @@ class LabDirectory:
             GateClosed: the name could not be a directory, a cgroup and a lock file.
         """
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", name):
-            raise GateClosed(f"a lab cannot be called {name!r}: 1 to 32 of a-z, 0-9 and -, not starting with -")
+            accepted = "1 to 32 of a-z, 0-9 and -, not starting with -"
+            raise GateClosed(f"a lab cannot be called {name!r}: {accepted}")
         return cls(home() / name)
 
     @property
@@ -124,5 +125,7 @@ def locked(name: str, what: str, *, wait: bool) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise LockHeld(f"{what} is being brought up or down by another process; try again later") from error
+            raise LockHeld(
+                f"{what} is being brought up or down by another process; try again later"
+            ) from error
         yield

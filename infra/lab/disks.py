@@ -30,7 +30,7 @@ def mount_disk(image: Path, top: Path) -> str:
 
 
 def mount_root(device: str, top: Path, root: Path) -> None:
-    """Mount a disk's default subvolume, and the other subvolumes where they belong, for work on it from outside."""
+    """Mount a disk's default subvolume, and the others where they belong, for work on it from outside."""
     root.mkdir(parents=True, exist_ok=True)
     sh("mount", "-o", "noatime", device, root)
     for subvolume, place in SUBVOLUMES.items():

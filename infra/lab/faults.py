@@ -1,4 +1,4 @@
-"""What can be done to a running host; every fault has its undoing, and undoing what was not done does nothing."""
+"""What can be done to a running host; undoing a fault that was not done does nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ class Faults:
         with (self._host.root / FILL).open("ab") as file:
             while (missing := _bytes_until(self._host.root, percent)) > 0:
                 try:
-                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), min(missing, FILL_STEP_BYTES))
+                    end = file.seek(0, os.SEEK_END)
+                    os.posix_fallocate(file.fileno(), end, min(missing, FILL_STEP_BYTES))
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise
@@ -78,7 +79,8 @@ class Faults:
     def fill_inodes(self) -> None:
         """Use up every inode of the data disk, which keeps nearly all of its space."""
         if not self._host.plan.data_image:
-            raise GateClosed("the host has no data disk whose inodes could be used up", host=self._host.plan.name)
+            name = self._host.plan.name
+            raise GateClosed("the host has no data disk whose inodes could be used up", host=name)
         directory = self._host.data / INODES
         directory.mkdir(exist_ok=True)
         number = 0
@@ -102,7 +104,9 @@ class Faults:
         if delay_ms <= 0:
             return
         lab = self._host.lab
-        address = [] if peer is None else [lab.gateway if peer == "control" else lab.address(host_named(peer))]
+        address = []
+        if peer is not None:
+            address = [lab.gateway if peer == "control" else lab.address(host_named(peer))]
         sides = network.add_detour(self._host.plan)
         command = [sys.executable, "-m", "infra.lab.relay", *sides, str(delay_ms), *address]
         self._relay = subprocess.Popen(command, env=dict(ENVIRONMENT), stdin=subprocess.DEVNULL)

@@ -1,9 +1,9 @@
 """The one process that owns a lab: its namespaces, mounts, loop devices, bridge and hosts end with it.
 
 Started by `infra.lab.life` under ``unshare --mount --net --pid --ipc --fork --kill-child --mount-proc`` as
-``python -m infra.lab.holder DIRECTORY``. As PID 1 of its namespace it forks once: the parent only reaps, the child
-works. It serves ``control.sock``: one JSON object a line, ``{"do": "cut", "host": "prod-web-1", ...}``, answered by
-``{"ok": ...}`` or ``{"error": "a sentence"}``.
+``python -m infra.lab.holder DIRECTORY``. As PID 1 of its namespace it forks once: the parent only reaps, the
+child works. It serves ``control.sock``: one JSON object a line, ``{"do": "cut", "host": "prod-web-1", ...}``,
+answered by ``{"ok": ...}`` or ``{"error": "a sentence"}``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Member:
         """
         host, faults = self.host, self.faults
         verbs: dict[str, Callable[..., None]] = {
-            "boot": host.boot, "reboot": lambda: host.signal(REBOOT), "stop": host.power_off, "kill": self._kill,
+            "boot": host.boot, "reboot": lambda: host.signal(REBOOT),
+            "stop": host.power_off, "kill": self._kill,
             "cut": faults.cut, "uncut": faults.uncut, "freeze": faults.freeze, "thaw": faults.thaw,
             "fill": faults.fill, "fill_inodes": faults.fill_inodes, "unfill": faults.unfill,
             "latency": faults.latency, "io_load": faults.io_load, "io_calm": faults.io_calm,

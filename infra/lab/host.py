@@ -1,7 +1,8 @@
 """One running host as the holder sees it: its disk, its cable, its PID 1 and the loop that boots it again.
 
-A host's disk is cloned from its golden image; its loop device lives as long as the mount of the disk's top level.
-The root is mounted anew at every boot, so that a host that set another default subvolume comes up on that one.
+A host's disk is cloned from its golden image; its loop device lives as long as the mount of the disk's top
+level. The root is mounted anew at every boot, so that a host that set another default subvolume comes up on
+that one.
 """
 
 from __future__ import annotations
@@ -144,10 +145,14 @@ class RunningHost:
         """From power on to power off; what systemd-nspawn ended with."""
         sh("mount", "-o", "noatime", self._device, self.root)
         self.state, self.booted_at, self.boots = State.BOOTING, time.time(), self.boots + 1
+        script = f'{cgroups.enter_script(self.group, self.plan.name)}; exec "$@"'
+        settings = {
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+        }
         with self.console.open("ab") as console:
             process = subprocess.Popen(
-                ["sh", "-c", f'{cgroups.enter_script(self.group, self.plan.name)}; exec "$@"', "boot", *self._nspawn()],
-                env={**ENVIRONMENT, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
+                ["sh", "-c", script, "boot", *self._nspawn()], env={**ENVIRONMENT, **settings},
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console,
             )
         threading.Thread(target=self._watch_boot, args=(process,), daemon=True).start()
@@ -178,9 +183,11 @@ class RunningHost:
         if self.plan.data_image:
             binds[self.data] = "/srv/data"
         return [
-            *("systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.plan.name}"),
-            *("--register=no", "--keep-unit", "--capability=CAP_NET_ADMIN", "--link-journal=no", "--resolv-conf=off"),
-            *("--timezone=off", "--console=read-only", f"--network-namespace-path=/run/netns/{self.plan.name}"),
+            *("systemd-nspawn", "--quiet", "--boot"),
+            *(f"--directory={self.root}", f"--machine={self.plan.name}"),
+            *("--register=no", "--keep-unit", "--capability=CAP_NET_ADMIN", "--link-journal=no"),
+            *("--resolv-conf=off", "--timezone=off", "--console=read-only"),
+            f"--network-namespace-path=/run/netns/{self.plan.name}",
             *(f"--bind={source}:{place}" for source, place in binds.items()),
         ]
 

@@ -1,10 +1,11 @@
-"""Golden images: one sealed disk per host, all on one btrfs filesystem in a file, cached by what they are made of.
+"""Golden images: one sealed disk per host, all on one btrfs filesystem in a file, cached by their making.
 
 The cache has ``rootfs-KEY.tar.zst`` and ``images-KEY/`` with ``pool.img`` (``golden/HOST.img``, and
-``golden/HOST.data.img`` where a host has a data disk) and ``shared/`` (keys and certificates that the images were
-made with). A lab copies the pool and clones its hosts' disks from the golden ones by reflink.
+``golden/HOST.data.img`` where a host has a data disk) and ``shared/`` (keys and certificates that the images
+were made with). A lab copies the pool and clones its hosts' disks from the golden ones by reflink.
 
-Run as ``python -m infra.lab.images DIRECTORY`` in a mount namespace of its own; every step is one line on stdout.
+Run as ``python -m infra.lab.images DIRECTORY`` in a mount namespace of its own; every step is one line on
+stdout.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ KEPT = 2
 
 
 def images_key() -> str:
-    """What the images are cached under: it changes when the archive, the plan, the roles or this recipe change."""
+    """What the images are cached under: it changes with the archive, the plan, the roles and this recipe."""
     digest = hashlib.sha256(rootfs.recipe_key(roles.PACKAGES).encode())
-    sources = [Path(rootfs.__file__), Path(plan.__file__), Path(__file__), *Path(roles.__file__).parent.rglob("*")]
+    modules = [Path(rootfs.__file__), Path(plan.__file__), Path(__file__)]
+    sources = [*modules, *Path(roles.__file__).parent.rglob("*")]
     for source in sorted(s for s in sources if s.is_file() and "__pycache__" not in s.parts):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from infra.errors import NotYetHealthy, PermanentError
 from infra.lab import cgroups, images, network, roles
-from infra.lab.client import LabClient
 from infra.lab.claims import claim, release
+from infra.lab.client import LabClient
 from infra.lab.directory import LabDirectory, cache, locked
 from infra.lab.machine import ENVIRONMENT, require_machine, sh
 from infra.lab.plan import HOSTS, Lab
@@ -41,7 +41,8 @@ def up(name: str, progress: Progress = lambda _: None) -> LabClient:
     require_machine()
     with locked(f"upkeep-lab-{directory.group}", f"the lab {name!r}", wait=False):
         client = LabClient(name)
-        if directory.holder_pid() is None or not directory.socket.exists() or not (directory.path / "env").exists():
+        complete = directory.socket.exists() and (directory.path / "env").exists()
+        if directory.holder_pid() is None or not complete:
             _clear(directory)
             built = images.images_directory(cache())
             _build(built, progress)
@@ -72,17 +73,20 @@ def _build(directory: Path, progress: Progress) -> None:
     """Build the images in a process whose mounts and children end with it, and which ends with us."""
     if directory.is_dir():
         return
-    argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    argv = ["setpriv", "--pdeathsig", "KILL"]
+    argv += ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv += [sys.executable, "-m", "infra.lab.images", str(directory)]
     environment = {**os.environ, **ENVIRONMENT}
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env=environment) as build:  # fmt: skip
-        assert build.stdout is not None and build.stderr is not None  # noqa: S101 - both are pipes
+        assert build.stdout is not None  # noqa: S101 - it is a pipe
+        assert build.stderr is not None  # noqa: S101 - it is a pipe
         for line in build.stdout:
             progress(line.strip())
         problem = build.stderr.read().strip()
     if build.returncode != 0:
-        raise PermanentError(f"the lab's images could not be built: {problem or f'exit code {build.returncode}'}")
+        problem = problem or f"exit code {build.returncode}"
+        raise PermanentError(f"the lab's images could not be built: {problem}")
 
 
 def _start(directory: LabDirectory, built: Path) -> None:
@@ -101,16 +105,16 @@ def _start(directory: LabDirectory, built: Path) -> None:
 
 
 def _start_holder(directory: LabDirectory) -> None:
-    """Start the holder, detached; the shell notes its own pid and start time, and then becomes `unshare`."""
-    script = (
-        f'{cgroups.enter_script(directory.group, "holder")}; cut -d" " -f1,22 "/proc/$$/stat" > "$0"; exec "$@"'
-    )
-    argv = ["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-    argv += [sys.executable, "-m", "infra.lab.holder", str(directory.path)]
+    """Start the holder, detached; the shell notes its own pid and start time, then becomes `unshare`."""
+    enter = cgroups.enter_script(directory.group, "holder")
+    script = f'{enter}; cut -d" " -f1,22 "/proc/$$/stat" > "$0"; exec "$@"'
+    argv = ["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--mount-proc"]
+    argv += ["--kill-child=SIGKILL", sys.executable, "-m", "infra.lab.holder", str(directory.path)]
     with directory.log.open("ab") as log:
         subprocess.Popen(
             ["sh", "-c", script, str(directory.holder), *argv],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", env=dict(ENVIRONMENT),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, cwd="/", env=dict(ENVIRONMENT),
         )  # fmt: skip
 
 
@@ -121,8 +125,9 @@ def _await_holder(client: LabClient) -> int:
         if client.directory.socket.exists():
             return client.holder_pid()
         time.sleep(0.05)
-    log = client.directory.log.read_text(encoding="utf-8").strip().splitlines()
-    raise PermanentError(f"the lab's holder does not start: {log[-1] if log else 'no message'} (log {client.directory.log})")
+    log = client.directory.log
+    last = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
+    raise PermanentError(f"the lab's holder does not start: {last} (log {log})")
 
 
 def _await_hosts(client: LabClient, progress: Progress, timeout_s: float = 120) -> None:
@@ -145,9 +150,10 @@ def _hand_over(lab: Lab, shared: Path, directory: LabDirectory) -> None:
     lines = [f"{','.join((*lab.addresses(host), host.name))} {' '.join(key)}\n" for host, key in keys.items()]
     (path / "known_hosts").write_text("".join(lines), encoding="ascii")
     names = {"localhost": "127.0.0.1", "control": lab.gateway, **roles.addresses(lab)}
-    (path / "hosts").write_text("".join(f"{address} {name}\n" for name, address in names.items()), encoding="ascii")
-    resolvers = [address for host in HOSTS for address in lab.addresses(host)[1:]]
-    (path / "resolv.conf").write_text("".join(f"nameserver {address}\n" for address in resolvers), encoding="ascii")
+    entries = "".join(f"{address} {name}\n" for name, address in names.items())
+    (path / "hosts").write_text(entries, encoding="ascii")
+    resolvers = [f"nameserver {address}\n" for host in HOSTS for address in lab.addresses(host)[1:]]
+    (path / "resolv.conf").write_text("".join(resolvers), encoding="ascii")
     roles.hand_over(lab, shared, path)
     (path / "inventory.toml").write_text(roles.inventory_toml(lab, path), encoding="utf-8")
 

@@ -23,7 +23,12 @@ NEEDED: Mapping[str, str] = {
     "zstd": "zstd",
 }
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ENVIRONMENT: Mapping[str, str] = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": PATH,
+    "LC_ALL": "C.UTF-8",
+    "HOME": "/root",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 
 
 def sh(*argv: str | Path, stdin: str = "", check: bool = True, timeout_s: float = 60) -> str:
@@ -69,7 +74,8 @@ def why_not() -> str | None:
 
 def missing_packages() -> tuple[str, ...]:
     """Debian packages that the lab's tools come from and that are not installed, sorted."""
-    return tuple(sorted({package for tool, package in NEEDED.items() if shutil.which(tool, path=PATH) is None}))
+    missing = {package for tool, package in NEEDED.items() if shutil.which(tool, path=PATH) is None}
+    return tuple(sorted(missing))
 
 
 def require_machine() -> None:
@@ -87,7 +93,9 @@ def require_machine() -> None:
             sh("apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing, timeout_s=600)
         except (CommandFailed, Unreachable) as error:
             names = " ".join(missing)
-            raise PermanentError(f"the lab needs the Debian packages {names}, and installing them failed: {error}") from error
+            raise PermanentError(
+                f"the lab needs the Debian packages {names}, and installing them failed: {error}"
+            ) from error
 
 
 def cgroup_roots() -> tuple[Path, ...]:

@@ -1,11 +1,11 @@
-"""The lab's network: a bridge without an address, one namespace and one cable per host, and one leg to the machine.
+"""The lab's network: a bridge without an address, a namespace and a cable per host, and a leg to the machine.
 
-The holder's network namespace has no address and no default route, so nothing leaves it. On the machine's side a
-``blackhole`` route with a high metric stands before the leg comes and goes after it: while the lab is down, or half
-up, no packet for its addresses can follow the machine's default route.
+The holder's network namespace has no address and no default route, so nothing leaves it. On the machine's
+side a ``blackhole`` route with a high metric stands before the leg comes and goes after it: while the lab is
+down, or half up, no packet for its addresses can follow the machine's default route.
 
-A host's cable ends on the bridge as ``h<number>``. With latency it ends on a relay instead (``d<number>``), whose
-other end (``r<number>``) is on the bridge.
+A host's cable ends on the bridge as ``h<number>``. With latency it ends on a relay instead (``d<number>``),
+whose other end (``r<number>``) is on the bridge.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def add_detour(host: LabHost) -> tuple[str, str]:
     """Take a host's cable off the bridge and put a second one there, for a relay between the two.
 
     Returns:
-        The interface at the host's side and the one at the bridge's side; the relay moves frames between them.
+        The interfaces at the host's and at the bridge's side; the relay moves frames between them.
     """
     host_side, relay_side, bridge_side = f"h{host.number}", f"d{host.number}", f"r{host.number}"
     sh("ip", "link", "add", relay_side, "type", "veth", "peer", "name", bridge_side)

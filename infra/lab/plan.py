@@ -1,7 +1,8 @@
-"""Which hosts the lab has, and where. Names are the same in every lab; only the third octet of addresses differs.
+"""Which hosts the lab has, and where.
 
-Configuration inside the hosts refers to names (/etc/hosts and the lab's resolvers know them), never to addresses,
-so that cached images serve a lab with any octet.
+Names are the same in every lab; only the third octet of addresses differs. Configuration inside the hosts
+refers to names (/etc/hosts and the lab's resolvers know them), never to addresses, so that cached images
+serve a lab with any octet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Delay what a host sends and receives: frames are carried between two interfaces, late.
 
-Stands in for ``tc qdisc netem``, which many kernels lack. Half of the delay is added each way, so that a round trip
-is longer by all of it. Frames keep their order among those of the same delay. Run by the holder as
+Stands in for ``tc qdisc netem``, which many kernels lack. Half of the delay is added each way, so that a
+round trip is longer by all of it. Frames keep their order among those of the same delay. Run by the holder as
 ``python -m infra.lab.relay HOST_SIDE BRIDGE_SIDE DELAY_MS [PEER_ADDRESS]``.
 
 Source: packet(7); PACKET_VNET_HDR carries checksum and segmentation offload along, see virtio_net_hdr in

@@ -10,10 +10,11 @@ from infra.errors import PermanentError
 from infra.lab.machine import sh
 
 PACKAGES: tuple[str, ...] = (
-    *("systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iputils-ping", "curl", "ca-certificates"),
-    *("procps", "rsync", "python3-minimal", "needrestart", "btrfs-progs", "unattended-upgrades", "netcat-openbsd"),
+    *("systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2", "iputils-ping", "curl"),
+    *("ca-certificates", "procps", "rsync", "python3-minimal", "needrestart", "btrfs-progs"),
+    *("unattended-upgrades", "netcat-openbsd"),
 )
-#: Units that are started on every host; what else a package enables is switched off, a role switches on its own.
+#: Units that every host starts; what else a package enables is switched off, a role switches on its own.
 ENABLED = ("ssh.service", "remote-fs.target")
 #: They lock dpkg at odd times, belong to the machine outside, or have no device here.
 MASKED = (
@@ -27,8 +28,10 @@ _EXCLUDED = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/us
 _FILES = {
     "etc/sudoers.d/ops": ("ops ALL=(ALL) NOPASSWD: ALL\n", 0o440),
     "etc/ssh/sshd_config.d/lab.conf": (
-        "HostKey /etc/ssh/ssh_host_ed25519_key\nMaxStartups 500\nMaxSessions 500\nUseDNS no\n"
-        "PasswordAuthentication no\nPermitRootLogin no\nPrintMotd no\n",
+        (
+            "HostKey /etc/ssh/ssh_host_ed25519_key\nMaxStartups 500\nMaxSessions 500\nUseDNS no\n"
+            "PasswordAuthentication no\nPermitRootLogin no\nPrintMotd no\n"
+        ),
         0o644,
     ),
     "etc/apt/sources.list": ("", 0o644),
@@ -39,17 +42,20 @@ _FILES = {
 
 def recipe_key(packages: Iterable[str]) -> str:
     """What the archive is cached under: it changes when packages, release or this recipe change."""
-    text = "\n".join((*packages, *PACKAGES, *_EXCLUDED, machine_suite(), sh("dpkg", "--print-architecture").strip()))
+    architecture = sh("dpkg", "--print-architecture").strip()
+    text = "\n".join((*packages, *PACKAGES, *_EXCLUDED, machine_suite(), architecture))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def machine_suite() -> str:
     """The release that the machine runs, `bookworm` for instance."""
     text = Path("/etc/os-release").read_text(encoding="utf-8")
-    names = [line.partition("=")[2].strip('"') for line in text.splitlines() if line.startswith("VERSION_CODENAME=")]
-    if not names:
-        raise PermanentError("/etc/os-release has no VERSION_CODENAME: the lab is built of a Debian or Ubuntu release")
-    return names[0]
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    if "VERSION_CODENAME" not in settings:
+        raise PermanentError(
+            "/etc/os-release has no VERSION_CODENAME: the lab is built of a Debian or Ubuntu release"
+        )
+    return settings["VERSION_CODENAME"].strip('"')
 
 
 def build_archive(archive: Path, packages: Iterable[str]) -> None:
@@ -60,9 +66,12 @@ def build_archive(archive: Path, packages: Iterable[str]) -> None:
         packages: Debian packages beside our own.
     """
     partial = archive.with_name(f"partial-{archive.name}")
-    sources = [p for p in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))) if _main(p)]
+    apt = Path("/etc/apt")
+    sources = [p for p in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*"))) if _main(p)]
     if not sources:
-        raise PermanentError("/etc/apt has no source (deb ... or a .sources file) that the lab's hosts could be built from")
+        raise PermanentError(
+            "/etc/apt has no source (deb ... or a .sources file) that the lab's hosts could be built from"
+        )
     options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     names = ",".join(dict.fromkeys((*PACKAGES, *packages)))
     sh(
@@ -85,7 +94,8 @@ def finish(root: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         file.chmod(mode)
-    for stale in (*(root / "etc/ssh").glob("ssh_host_*"), *(root / "etc/apt/sources.list.d").iterdir(), root / "etc/resolv.conf"):
+    stales = (*root.glob("etc/ssh/ssh_host_*"), *root.glob("etc/apt/sources.list.d/*"))
+    for stale in (*stales, root / "etc/resolv.conf"):
         stale.unlink(missing_ok=True)
     for wanted in (root / "etc/systemd/system").glob("*.wants/*"):
         if wanted.name not in ENABLED:

@@ -99,7 +99,7 @@ def test_a_host_that_is_cut_off_is_silent_until_it_is_plugged_in_again(
 ) -> None:
     undone.append(lambda: lab.uncut(WEB))
     lab.cut(WEB)
-    with pytest.raises(CommandFailed, match="timed out|No route"):
+    with pytest.raises(CommandFailed, match=r"timed out|No route"):
         ssh(lab, WEB, "true")
     assert lab.host(WEB).faults == ("cut",)
     lab.uncut(WEB)
@@ -112,7 +112,8 @@ def test_a_frozen_host_takes_connections_and_says_nothing(
 ) -> None:
     undone.append(lambda: lab.thaw(WEB))
     lab.freeze(WEB)
-    with socket.create_connection((lab.address(WEB), 22), timeout=2) as connection, pytest.raises(TimeoutError):
+    connection = socket.create_connection((lab.address(WEB), 22), timeout=2)
+    with connection, pytest.raises(TimeoutError):
         connection.recv(1)
     lab.thaw(WEB)
     ssh(lab, WEB, "true")
@@ -138,8 +139,9 @@ def test_a_full_disk_refuses_writes_and_has_room_again_afterwards(
     undone.append(lambda: lab.unfill(SPARE))
     lab.fill(SPARE)
     assert used_percent(lab, SPARE, "/", "pcent") >= 97
+    script = "head -c 600M /dev/urandom > /root/more; code=$?; rm /root/more; exit $code"
     with pytest.raises(CommandFailed, match="No space left"):
-        lab.exec(SPARE, "sh", "-c", "head -c 600M /dev/urandom > /root/more; code=$?; rm /root/more; exit $code")
+        lab.exec(SPARE, "sh", "-c", script)
     lab.unfill(SPARE)
     assert used_percent(lab, SPARE, "/", "pcent") < 50
 
@@ -200,7 +202,8 @@ def test_a_reboot_gives_a_new_boot_id_and_a_power_loss_a_crashed_host(
 
 
 def test_a_reset_takes_back_files_addresses_and_faults(lab: LabClient) -> None:
-    lab.exec(SPARE, "sh", "-c", "touch /etc/mark /var/log/mark /srv/data/mark; ip addr add 198.18.255.9/32 dev host0")
+    script = "touch /etc/mark /var/log/mark /srv/data/mark; ip addr add 198.18.255.9/32 dev host0"
+    lab.exec(SPARE, "sh", "-c", script)
     lab.latency(SPARE, 20)
     lab.freeze(SPARE)
     lab.reset(SPARE)
@@ -215,7 +218,10 @@ def test_a_root_that_the_host_set_as_default_is_booted_and_logs_survive_it(
     lab: LabClient, mended: list[str]
 ) -> None:
     mended.append(SPARE)
-    script = "btrfs subvolume snapshot / /.btrfs/@old && touch /etc/newer /var/log/newer && btrfs subvolume set-default /.btrfs/@old"
+    script = """
+        btrfs subvolume snapshot / /.btrfs/@old && touch /etc/newer /var/log/newer &&
+        btrfs subvolume set-default /.btrfs/@old
+    """
     lab.exec(SPARE, "sh", "-c", script)
     lab.reboot(SPARE)
     assert "newer" not in lab.exec(SPARE, "ls", "/etc").split()
