@@ -2,11 +2,12 @@
 # make down    stop exactly what `make up` started
 # make check   the fast inner loop: ruff, mypy, import-linter, unit tests
 # make test    everything: unit, Prefect, lab; installs the Debian packages that it needs where it may
+# make lab     what `upkeep lab up` needs beside `make up`
 # make clean   remove what the tools left in the tree (not .venv, not the state in UPKEEP_HOME)
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up down check test clean
+.PHONY: up down check test lab clean
 .DEFAULT_GOAL = up
 
 up: .venv/installed
@@ -24,6 +25,10 @@ check: .venv/installed-for-tests
 test: .venv/installed-for-tests
 	@.ci/test-packages
 	.venv/bin/pytest -m "not long"
+
+lab: .venv/installed
+	@$(PIP) install -c constraints.txt -e '.[lab]'
+	@echo 'as root: eval "$$(.venv/bin/upkeep lab up)"'
 
 clean:
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
