@@ -74,8 +74,8 @@ NEVER = Level()
 DEFAULTS = Thresholds(
     # Twice as much work as cpus is felt, at four times interactive work stalls (Gregg, Systems Performance).
     load_per_cpu=Level(warning=2, critical=4),
-    # Utilisation over a second or two says what is busy now; whether work has to wait says the load, which can be
-    # critical (Gregg's USE method). A compiler at 100 % must not page anybody.
+    # Utilisation over a second or two says what is busy now; whether work has to wait says the load, which
+    # can be critical (Gregg's USE method). A compiler at 100 % must not page anybody.
     cpu_percent=Level(warning=95),
     # MemAvailable (proc(5)) already counts cache that can be given back: below it waits the OOM killer.
     memory_percent=Level(warning=90, critical=97),
