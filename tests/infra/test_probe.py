@@ -128,23 +128,28 @@ def test_counters_agree_with_psutil_and_turn_into_rates(daemon: Sshd, facts: Hos
     assert rates is None or 0 <= rates.cpu_percent <= 100
 
 
-def test_a_process_that_eats_memory_is_among_the_top(daemon: Sshd, home: Path) -> None:
-    eater = subprocess.Popen(
-        [sys.executable, "-c", "x = bytearray(b'x') * 400_000_000; print(1, flush=True); input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+@pytest.fixture(scope="module")
+def eater() -> Iterator[int]:
+    """The pid of a process that holds 400 MB, old enough to have a rate."""
+    script = "x = bytearray(b'x') * 400_000_000; print(1, flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     try:
-        assert eater.stdout
-        eater.stdout.readline()
+        assert process.stdout
+        process.stdout.readline()
         time.sleep(2.1)  # younger ones have no rate
-        top = {p.pid: p for p in probe.read_facts(trusted_host(daemon, home)).top_processes}
-        resident = psutil.Process(eater.pid).memory_info().rss
-        assert top[eater.pid].memory_bytes == pytest.approx(resident, rel=0.1)
-        assert top[eater.pid].command.startswith("python")
+        yield process.pid
     finally:
-        eater.kill()
-        eater.wait()
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_eats_memory_is_among_the_top(daemon: Sshd, home: Path, eater: int) -> None:
+    top = {p.pid: p for p in probe.read_facts(trusted_host(daemon, home)).top_processes}
+    resident = psutil.Process(eater).memory_info().rss
+    assert top[eater].memory_bytes == pytest.approx(resident, rel=0.1)
+    assert top[eater].command.startswith("python")
 
 
 def test_a_process_with_a_hostile_name_harms_nothing(daemon: Sshd, home: Path, tmp_path: Path) -> None:
