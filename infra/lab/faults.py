@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from infra.errors import GateClosed
+from infra.errors import GateClosed, PermanentError, UpkeepError
 from infra.lab import cgroups, network
 from infra.lab.host import RunningHost
 from infra.lab.machine import ENVIRONMENT, sh
@@ -23,7 +23,8 @@ FILL_STEP_BYTES = 256 * 1024 * 1024
 LOAD = "upkeep-lab-load"
 LOAD_WRITERS = 4
 LOAD_BYTES = 32 * 1024 * 1024
-LOAD_BLOCK_BYTES = 256 * 1024
+#: So large that the device is never idle: it is between small writes, and after each one with O_DSYNC.
+LOAD_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 class Faults:
@@ -107,13 +108,18 @@ class Faults:
         address = []
         if peer is not None:
             address = [lab.gateway if peer == "control" else lab.address(host_named(peer))]
-        sides = network.add_detour(self._host.plan)
-        command = [sys.executable, "-m", "infra.lab.relay", *sides, str(delay_ms), *address]
-        self._relay = subprocess.Popen(command, env=dict(ENVIRONMENT), stdin=subprocess.DEVNULL)
         self.active.add("latency")
+        try:
+            sides = network.add_detour(self._host.plan)
+            self._relay = _start_relay(*sides, str(delay_ms), *address)
+            network.take_detour(self._host.plan)
+            _let_carry(self._relay)
+        except (UpkeepError, OSError):
+            self._end_relay()
+            raise
 
     def io_load(self) -> None:
-        """Keep the host's disk busy with synchronous writes until `io_calm`."""
+        """Keep the host's disk busy all of the time until `io_calm`."""
         if self._load is None:
             self._load = threading.Event()
             for number in range(LOAD_WRITERS):
@@ -137,12 +143,36 @@ class Faults:
         self.active.clear()
 
     def _end_relay(self) -> None:
-        if self._relay is not None:
-            self._relay.kill()
-            self._relay.wait()
-            self._relay = None
+        if "latency" in self.active:
             network.remove_detour(self._host.plan)
-        self.active.discard("latency")
+            if self._relay is not None:
+                self._relay.kill()
+                self._relay.communicate()
+                self._relay = None
+            self.active.discard("latency")
+
+
+def _start_relay(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start a relay; it is ready when this returns, and listens once it is told that the cable is moved."""
+    command = [sys.executable, "-m", "infra.lab.relay", *arguments]
+    pipe = subprocess.PIPE
+    relay = subprocess.Popen(command, env=dict(ENVIRONMENT), stdin=pipe, stdout=pipe, bufsize=0)
+    _expect(relay, b"ready\n")
+    return relay
+
+
+def _let_carry(relay: subprocess.Popen[bytes]) -> None:
+    """Tell a relay that the cable is moved; frames pass when this returns."""
+    assert relay.stdin is not None  # noqa: S101 - it is a pipe
+    relay.stdin.write(b"moved\n")
+    _expect(relay, b"carrying\n")
+
+
+def _expect(relay: subprocess.Popen[bytes], line: bytes) -> None:
+    assert relay.stdout is not None  # noqa: S101 - it is a pipe
+    if (said := relay.stdout.readline()) != line:
+        relay.kill()
+        raise PermanentError(f"the relay for latency said {said!r}, not {line!r}; see the holder's log")
 
 
 def _bytes_until(place: Path, percent: float) -> int:
@@ -163,7 +193,7 @@ def _hammer(path: Path, ended: threading.Event) -> None:
     path.touch(mode=0o600)
     sh("chattr", "+C", path)
     with mmap.mmap(-1, LOAD_BLOCK_BYTES) as block:  # O_DIRECT wants memory that begins at a page
-        file = os.open(path, os.O_WRONLY | os.O_DIRECT | os.O_DSYNC)
+        file = os.open(path, os.O_WRONLY | os.O_DIRECT)
         try:
             for offset in itertools.cycle(range(0, LOAD_BYTES, LOAD_BLOCK_BYTES)):
                 if ended.is_set():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from infra.errors import CommandFailed, PermanentError
+from infra.errors import PermanentError
 from infra.lab.machine import sh
 from infra.lab.plan import Lab, LabHost
 
@@ -93,23 +93,25 @@ def set_cable(host: LabHost, *, plugged: bool) -> None:
 
 
 def add_detour(host: LabHost) -> tuple[str, str]:
-    """Take a host's cable off the bridge and put a second one there, for a relay between the two.
+    """Lay a second cable beside a host's, for a relay between the two; nothing passes over it yet.
 
     Returns:
-        The interfaces at the host's and at the bridge's side; the relay moves frames between them.
+        The interface at the host's side and the one at the bridge's side: the relay's two ends.
     """
     host_side, relay_side, bridge_side = f"h{host.number}", f"d{host.number}", f"r{host.number}"
-    sh("ip", "link", "add", relay_side, "type", "veth", "peer", "name", bridge_side)
-    sh("ip", "link", "set", relay_side, "up")
-    sh("ip", "link", "set", host_side, "nomaster")
-    sh("ip", "link", "set", bridge_side, "master", BRIDGE, "up")
+    sh("ip", "link", "add", relay_side, "up", "type", "veth", "peer", "name", bridge_side)
+    sh("ip", "link", "set", bridge_side, "up")
     return host_side, relay_side
 
 
+def take_detour(host: LabHost) -> None:
+    """Plug the second cable into the bridge in place of the host's; the bridge forwards over it at once."""
+    swap = f"link set h{host.number} nomaster\nlink set r{host.number} master {BRIDGE}\n"
+    sh("ip", "-batch", "-", stdin=swap)
+
+
 def remove_detour(host: LabHost) -> None:
-    """Plug the cable straight into the bridge again; does nothing when there is no detour."""
-    try:
-        sh("ip", "link", "del", f"d{host.number}")
-    except CommandFailed:
-        return
-    sh("ip", "link", "set", f"h{host.number}", "master", BRIDGE)
+    """Plug the cable straight into the bridge again, however far the detour has come."""
+    number = host.number
+    swap = f"link set r{number} nomaster\nlink set h{number} master {BRIDGE}\nlink del d{number}\n"
+    sh("ip", "-force", "-batch", "-", stdin=swap, check=False)

@@ -4,6 +4,9 @@ Stands in for ``tc qdisc netem``, which many kernels lack. Half of the delay is 
 round trip is longer by all of it. Frames keep their order among those of the same delay. Run by the holder as
 ``python -m infra.lab.relay HOST_SIDE BRIDGE_SIDE DELAY_MS [PEER_ADDRESS]``.
 
+It says ``ready``, waits for a line while the holder moves the cable, and says ``carrying`` once frames pass.
+Had it listened before, the last frames that the bridge carried without it would arrive twice.
+
 Source: packet(7); PACKET_VNET_HDR carries checksum and segmentation offload along, see virtio_net_hdr in
 linux/virtio_net.h.
 """
@@ -28,12 +31,11 @@ LARGEST_FRAME = 70_000
 BUFFER_BYTES = 8 * 1024 * 1024
 
 
-def open_interface(name: str) -> socket.socket:
-    """A non-blocking packet socket on an interface, with offload headers kept."""
+def open_unbound() -> socket.socket:
+    """A non-blocking packet socket that keeps offload headers, and hears nothing before it is bound."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     packets.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-    packets.bind((name, ETH_P_ALL))
     packets.setblocking(False)
     return packets
 
@@ -67,9 +69,8 @@ def send(packets: socket.socket, frame: bytes) -> None:
         return
 
 
-def carry(host_side: str, bridge_side: str, one_way_s: float, peer: bytes | None) -> None:
+def carry(a: socket.socket, b: socket.socket, one_way_s: float, peer: bytes | None) -> None:
     """Carry frames both ways until the process is ended."""
-    a, b = open_interface(host_side), open_interface(bridge_side)
     other = {a: b, b: a}
     late: list[tuple[float, int, socket.socket, bytes]] = []
     sequence = itertools.count()
@@ -87,6 +88,23 @@ def carry(host_side: str, bridge_side: str, one_way_s: float, peer: bytes | None
             send(destination, frame)
 
 
+def main(host_side: str, bridge_side: str, delay_ms: str, peer_address: str | None = None) -> None:
+    """Start, wait until the cable has been moved, and carry."""
+    peer = None if peer_address is None else socket.inet_aton(peer_address)
+    a, b = open_unbound(), open_unbound()
+    say("ready")
+    sys.stdin.readline()
+    a.bind((host_side, ETH_P_ALL))
+    b.bind((bridge_side, ETH_P_ALL))
+    say("carrying")
+    carry(a, b, float(delay_ms) / 2000, peer)
+
+
+def say(word: str) -> None:
+    """Tell the holder how far we are."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    address = socket.inet_aton(sys.argv[4]) if len(sys.argv) > 4 else None
-    carry(sys.argv[1], sys.argv[2], float(sys.argv[3]) / 2000, address)
+    main(*sys.argv[1:])
