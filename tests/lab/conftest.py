@@ -9,8 +9,10 @@ import pytest
 
 from infra.lab import life
 from infra.lab.client import LabClient
+from infra.lab.directory import LabDirectory
 from infra.lab.machine import why_not
 from tests.deployments.installation import Installation
+from tests.lab.traces import inotify_limit, traces
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,10 +30,14 @@ def lab() -> Iterator[LabClient]:
         yield life.up(name)
         return
     name = f"test-{os.getpid()}"
+    directory, limit = LabDirectory.of(name), inotify_limit()
     try:
         yield life.up(name)
+        claimed = directory.lab()
     finally:
         life.down(name)
+    assert traces(directory, claimed) == []
+    assert inotify_limit() == limit
 
 
 @pytest.fixture
