@@ -46,7 +46,7 @@ def follow(
             return run
         if timeout_s is not None and time.monotonic() - start > timeout_s:
             raise ServiceUnavailable(
-                f"run {run['name']} is still {seen} after {timeout_s:.0f} s: "
-                "see it in the UI, and whether a worker is online (`upkeep doctor`)"
+                f"run {run['name']} is still {seen} after {timeout_s:.0f} s",
+                advice="see it in the UI, and whether a worker is online: `upkeep doctor`",
             )
         time.sleep(POLL_S)

@@ -17,7 +17,14 @@ from pathlib import Path
 import httpx
 import psutil
 
-from deployments.home import CLIENT_FILE, SERVER_FILE, prepare_home, read_variables, write_variables
+from deployments.home import (
+    CLIENT_FILE,
+    SERVER_FILE,
+    prepare_home,
+    read_variables,
+    require_room,
+    write_variables,
+)
 from deployments.prefect_api import WORK_POOL, PrefectApi
 from deployments.processes import Background
 from infra.errors import ServiceUnavailable
@@ -53,9 +60,8 @@ def server_variables(home: Path, client: Mapping[str, str]) -> dict[str, str]:
     before = read_variables(home / SERVER_FILE)
     database = "PREFECT_API_DATABASE_CONNECTION_URL"
     key = "PREFECT_SERVER_ENCRYPTION_KEY"
-    sqlite = f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}"
     return {
-        database: os.environ.get(database) or before.get(database, sqlite),
+        database: os.environ.get(database) or before.get(database, sqlite_url(home)),
         key: os.environ.get(key) or before.get(key) or new_encryption_key(),
         "PREFECT_SERVER_API_AUTH_STRING": client["PREFECT_API_AUTH_STRING"],
         "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -64,6 +70,11 @@ def server_variables(home: Path, client: Mapping[str, str]) -> dict[str, str]:
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the V2 interface asks a host outside
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
+
+
+def sqlite_url(home: Path) -> str:
+    """Where Prefect's database is unless somebody names another."""
+    return f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}"
 
 
 def worker_variables() -> dict[str, str]:
@@ -118,25 +129,41 @@ def start_server(home: Path, say: Say) -> PrefectApi:
         ServiceUnavailable: it cannot run; the reason says why and what to do.
     """
     prepare_home(home)
-    before = read_variables(home / CLIENT_FILE)
+    require_room(home)
+    before = earlier_variables(home)
     auth_string = before.get("PREFECT_API_AUTH_STRING") or f"upkeep:{secrets.token_urlsafe(24)}"
-    client = client_variables(home, settings().port, auth_string)
+    port = (
+        settings().port if os.environ.get("UPKEEP_PORT") else int(before.get("UPKEEP_PORT", settings().port))
+    )
+    client = client_variables(home, port, auth_string)
     refuse_foreign_server(client["PREFECT_API_URL"], before.get("PREFECT_API_URL"))
-    server = server_variables(home, client)
-    warn_about_losses(home, server, say)
+    argv = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process, server = Background(home, "server"), server_variables(home, client)
+    record = process.record()
+    if record is None or record.argv[-1] != argv[-1] or process.leader() is None:
+        require_free_port(port)
+    handle_losses(home, server, say)
     write_variables(home / SERVER_FILE, server)
-    process = Background(home, "server")
-    if process.leader() is None or before.get("UPKEEP_PORT") != client["UPKEEP_PORT"]:
-        require_free_port(settings().port)
     write_variables(home / CLIENT_FILE, client)
     (home / "prefect").mkdir(mode=0o700, exist_ok=True)
-    argv = [sys.executable, "-m", "prefect", "server", "start"]
-    argv += ["--host", "127.0.0.1", "--port", client["UPKEEP_PORT"]]
     ensure_running(process, argv, {**client, **server}, say)
     api = PrefectApi(client["PREFECT_API_URL"], auth_string)
     wait_until(process, "answers", lambda: server_answers(api), say)
     os.environ.update(client)
     return api
+
+
+def earlier_variables(home: Path) -> dict[str, str]:
+    """What an earlier start left for clients; if that file is lost, what the server's own still knows."""
+    if client := read_variables(home / CLIENT_FILE):
+        return client
+    server = read_variables(home / SERVER_FILE)
+    known = {
+        "PREFECT_API_URL": "PREFECT_SERVER_UI_API_URL",
+        "PREFECT_API_AUTH_STRING": "PREFECT_SERVER_API_AUTH_STRING",
+        "UPKEEP_PORT": "PREFECT_SERVER_API_PORT",
+    }
+    return {mine: server[theirs] for mine, theirs in known.items() if theirs in server}
 
 
 def start_worker(home: Path, api: PrefectApi, say: Say) -> None:
@@ -156,21 +183,27 @@ def refuse_foreign_server(url: str, before: str | None) -> None:
     named = os.environ.get("PREFECT_API_URL")
     if named and named not in {url, before}:
         raise ServiceUnavailable(
-            f"PREFECT_API_URL is {named}, and `upkeep up` would start a server of its own at {url}: "
-            "unset PREFECT_API_URL, or register the deployments there with `upkeep up --register-only`"
+            f"PREFECT_API_URL is {named}, and `upkeep up` would start a server of its own at {url}",
+            advice="`unset PREFECT_API_URL`, or register the deployments there: `upkeep up --register-only`",
         )
 
 
-def warn_about_losses(home: Path, server: Mapping[str, str], say: Say) -> None:
-    """Say what is gone of an earlier installation; stop a server whose database was removed."""
+def handle_losses(home: Path, server: Mapping[str, str], say: Say) -> None:
+    """Say what is gone of an earlier installation; a server whose SQLite file was removed is stopped."""
     database = home / "prefect" / "prefect.db"
-    if database.exists() and not (home / SERVER_FILE).exists():
+    started_before = (home / SERVER_FILE).exists()
+    if database.exists() and not started_before:
         say(f"warning: {home / SERVER_FILE} is gone: secrets in Prefect blocks must be entered again")
-    on_sqlite = server["PREFECT_API_DATABASE_CONNECTION_URL"].startswith("sqlite")
-    process = Background(home, "server")
-    if on_sqlite and process.record() and not database.exists():
-        say(f"warning: {database} is gone: starting with an empty one, earlier runs are lost")
-        process.stop()
+    if started_before and not (home / CLIENT_FILE).exists():
+        say(
+            f"warning: {home / CLIENT_FILE} is gone: set {', '.join(KEPT_SETTINGS)} again where you used them"
+        )
+    on_sqlite = server["PREFECT_API_DATABASE_CONNECTION_URL"] == sqlite_url(home)
+    if on_sqlite and started_before and not database.exists():
+        say(f"warning: there is no {database}: starting with an empty one; if there were runs, they are lost")
+        stop(home, say)
+        for leftover in database.parent.glob("prefect.db-*"):  # a log of the old file, never to be replayed
+            leftover.unlink()
 
 
 def require_free_port(port: int) -> None:
@@ -185,8 +218,8 @@ def require_free_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise ServiceUnavailable(
-                f"port {port} cannot be used ({error.strerror}; {port_holder(port)}): "
-                f"stop that program, or choose another port: `UPKEEP_PORT={port + 1} upkeep up`"
+                f"port {port} cannot be used ({error.strerror}; {port_holder(port)})",
+                advice=f"stop that program, or choose another port: `UPKEEP_PORT={port + 1} upkeep up`",
             ) from error
 
 

@@ -31,15 +31,22 @@ class UpkeepError(Exception):
     Args:
         reason: one sentence that says what happened and, where it can, what to do.
         host: the inventory name of the host concerned, if one is.
+        advice: what to do, where it is known apart from the reason; `str()` appends it.
     """
 
-    def __init__(self, reason: str, *, host: str | None = None) -> None:
+    def __init__(self, reason: str, *, host: str | None = None, advice: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.host = host
+        self.advice = advice
+
+    @property
+    def what_happened(self) -> str:
+        """The sentence without the advice."""
+        return f"{self.host}: {self.reason}" if self.host else self.reason
 
     def __str__(self) -> str:
-        return f"{self.host}: {self.reason}" if self.host else self.reason
+        return f"{self.what_happened}: {self.advice}" if self.advice else self.what_happened
 
 
 class TransientError(UpkeepError):

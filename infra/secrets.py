@@ -105,7 +105,10 @@ def _require_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise SecretMissing(f"{path} is not a regular file")
     if status.st_uid not in (os.geteuid(), 0):
-        raise SecretMissing(f"{path} belongs to user {status.st_uid}: accepted: yourself or root")
+        raise SecretMissing(
+            f"{path} belongs to user {status.st_uid}: accepted: yourself or root",
+            advice=f"chown {os.geteuid()} {path}",
+        )
     if status.st_mode & 0o077:
         mode = stat.S_IMODE(status.st_mode)
-        raise SecretMissing(f"{path} has mode {mode:04o}: accepted: 0600 or 0400 (chmod 600 {path})")
+        raise SecretMissing(f"{path} has mode {mode:04o}: accepted: 0600 or 0400", advice=f"chmod 600 {path}")

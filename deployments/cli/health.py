@@ -184,7 +184,7 @@ def run_health(request: Request, spinner: Spinner | None = None) -> RunReport:
             )
     except httpx.HTTPError as error:
         raise ServiceUnavailable(
-            f"Prefect's API stopped answering ({error}): see the server's log"
+            f"Prefect's API stopped answering ({error})", advice="`upkeep doctor` says what is wrong"
         ) from error
     run_id = state.state_details.flow_run_id
     report = read_report(str(run_id)) if run_id else None

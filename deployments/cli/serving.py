@@ -90,7 +90,7 @@ def env(shell: Annotated[Shell, typer.Option(help="Syntax of the lines.")] = She
     home = settings().home.absolute()
     variables = read_variables(home / CLIENT_FILE)
     if not variables:
-        raise ServiceUnavailable(f"nothing was started yet (no {home / CLIENT_FILE}): `upkeep up` first")
+        raise ServiceUnavailable(f"nothing was started yet (no {home / CLIENT_FILE})", advice="`upkeep up`")
     for name, value in variables.items():
         typer.echo(export_line(name, value, shell))
     typer.echo(path_line(str(Path(sys.executable).parent), shell))

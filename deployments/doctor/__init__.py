@@ -5,6 +5,7 @@ The law: each check answers for itself; one that an earlier fault makes impossib
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,6 +13,7 @@ from deployments.doctor import estate, serving
 from deployments.doctor.diagnosis import Diagnosis, guarded
 from deployments.prefect_api import require_server
 from infra.errors import UpkeepError
+from infra.settings import settings
 
 __all__ = ["Diagnosis", "examine"]
 
@@ -22,20 +24,22 @@ def examine(*, hosts: bool = True) -> Iterator[Diagnosis]:
     Args:
         hosts: whether to connect to the inventory's hosts too.
     """
-    yield from serving.check_versions()
-    yield from serving.check_modes()
-    yield from guarded("server", serving.check_server)
+    home = shlex.quote(str(settings().home))
+    yield from guarded("versions", serving.check_versions, "make up")
+    yield from guarded("files", serving.check_modes, f"ls -ld {home}; be its owner, or set UPKEEP_HOME")
+    yield from guarded("room", serving.check_room, f"df -h {home}")
+    yield from guarded("server", serving.check_server, "upkeep up")
     try:
         api = require_server()
     except UpkeepError:
         pass  # said above
     else:
         for name, look in serving.WITH_SERVER.items():
-            yield from guarded(name, partial(look, api))
-    yield from guarded("store", estate.check_store)
-    yield from guarded("inventory", estate.check_inventory)
+            yield from guarded(name, partial(look, api), "upkeep down; upkeep up")
+    yield from guarded("store", estate.check_store, f"ls -l {home}; df -h {home}")
+    yield from guarded("inventory", estate.check_inventory, "upkeep inventory check")
     inventory = estate.valid_inventory()
     if inventory is not None:
-        yield from guarded("secrets", partial(estate.check_secrets, inventory))
+        yield from guarded("secrets", partial(estate.check_secrets, inventory), "upkeep inventory check")
         if hosts:
-            yield from guarded("hosts", partial(estate.check_hosts, inventory))
+            yield from guarded("hosts", partial(estate.check_hosts, inventory), "upkeep health")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from deployments.doctor.diagnosis import Diagnosis, ok
-from infra.errors import BadInventory, SecretMissing, UpkeepError
+from infra.errors import BadInventory, HostKeyRefused, SecretMissing, UpkeepError
 from infra.findings import Status
 from infra.inventory import Host, Inventory, load_inventory
+from infra.secrets import secret_variable
 from infra.settings import settings
+from tasks.health.judge.about import on_host
 
 
 def check_store() -> Iterator[Diagnosis]:
     """Whether the store can be reached and has the schema of this version."""
-    from infra.store.migrate import current_revision, head_revision
+    from infra.store.migrate import current_revision, head_revision, is_known
     from infra.store.session import engine_of, store_url
 
     where = engine_of(store_url()).url.render_as_string(hide_password=True)
@@ -23,10 +26,15 @@ def check_store() -> Iterator[Diagnosis]:
         yield ok("store", f"{where} is at revision {head}")
     elif current is None:
         words = f"there is no store at {where} yet"
-        yield Diagnosis("store", Status.WARNING, words, "the first `upkeep health` makes it")
-    else:
+        yield Diagnosis("store", Status.WARNING, words, "upkeep health (the first run makes it)")
+    elif is_known(current):
         words = f"the store {where} is at revision {current}, this version works with {head}"
-        yield Diagnosis("store", Status.WARNING, words, "back it up; the next `upkeep health` migrates it")
+        advice = "back it up, then: upkeep health (the next run migrates it)"
+        yield Diagnosis("store", Status.WARNING, words, advice)
+    else:
+        words = f"the store {where} is at revision {current} of a newer Upkeep; this one knows up to {head}"
+        advice = "go back to the version that migrated it: git pull; make up"
+        yield Diagnosis("store", Status.CRITICAL, words, advice)
 
 
 def check_inventory() -> Iterator[Diagnosis]:
@@ -35,8 +43,7 @@ def check_inventory() -> Iterator[Diagnosis]:
     try:
         inventory = load_inventory(path)
     except BadInventory as error:
-        advice = "`upkeep inventory check` shows them too; `upkeep inventory schema` helps an editor"
-        yield Diagnosis("inventory", Status.CRITICAL, str(error), advice)
+        yield Diagnosis("inventory", Status.CRITICAL, str(error), "mend it, then: upkeep inventory check")
         return
     hosts, environments = len(inventory.fleet()), ", ".join(inventory.environments)
     name = str(path) if path else "the embedded inventory (this machine; UPKEEP_INVENTORY names another)"
@@ -56,19 +63,27 @@ def check_secrets(inventory: Inventory) -> Iterator[Diagnosis]:
     from tasks.secrets import read_secret
 
     names = sorted(secret_names(inventory.model_dump()))
-    missing = []
+    missing = 0
     for name in names:
         try:
             read_secret(name)
         except SecretMissing as error:
-            missing.append(name)
-            variable = f"UPKEEP_SECRET_{name.upper().replace('-', '_')}"
-            advice = f"set {variable}, or write the file $UPKEEP_SECRETS_DIR/{name} (0600) or a Secret block"
-            yield Diagnosis("secrets", Status.CRITICAL, str(error), advice)
+            missing += 1
+            advice = error.advice or how_to_keep(name)
+            yield Diagnosis("secrets", Status.CRITICAL, error.what_happened, advice)
     if not names:
         yield ok("secrets", "the inventory names none")
     elif not missing:
         yield ok("secrets", f"all {len(names)} are there")
+
+
+def how_to_keep(name: str) -> str:
+    """The command that puts a secret where it is looked for; it reads the keyboard, not an argument."""
+    directory = settings().secrets_dir
+    if directory:
+        return f"install -m 600 /dev/stdin {shlex.quote(str(directory / name))}   (type it, then Ctrl-D)"
+    variable = secret_variable(name)
+    return f"read -rs {variable}; export {variable}   (or keep files: UPKEEP_SECRETS_DIR)"
 
 
 def secret_names(value: Any, key: str = "") -> set[str]:
@@ -89,10 +104,13 @@ def check_hosts(inventory: Inventory) -> Iterator[Diagnosis]:
         answers = fan_out(hosts, log_in)
     finally:
         close_all()
-    failed = [answer for answer in answers if isinstance(answer, UpkeepError)]
-    advice = "try `ssh` to it by hand; a key that is not known yet is recorded by `upkeep hosts trust`"
-    for error in failed:
-        yield Diagnosis("hosts", Status.CRITICAL, str(error), advice)
+    failed = [
+        (host, answer) for host, answer in zip(hosts, answers, strict=True) if isinstance(answer, UpkeepError)
+    ]
+    for host, error in failed:
+        unknown = isinstance(error, HostKeyRefused)
+        advice = f"upkeep hosts trust {host.name}" if unknown else on_host(host, "true")
+        yield Diagnosis("hosts", Status.CRITICAL, error.what_happened, error.advice or advice)
     if len(failed) < len(hosts):
         yield ok("hosts", f"{len(hosts) - len(failed)} of {len(hosts)} let us in")
 

@@ -35,6 +35,12 @@ def head_revision() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+def is_known(revision: str) -> bool:
+    """Whether this version of Upkeep has a revision; a newer version's it has not."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return revision in {script.revision for script in scripts}
+
+
 def current_revision(url: str | None = None) -> str | None:
     """The revision that the store is at; None when there is no store yet. Creates nothing.
 
@@ -73,11 +79,11 @@ def migrate(url: str | None = None) -> None:
 
 def _require_known(engine: Engine, revision: str | None) -> None:
     """Refuse a store that a newer version of Upkeep has migrated."""
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision is not None and revision not in known:
+    if revision is not None and not is_known(revision):
         raise ServiceUnavailable(
             f"the store {engine.url.render_as_string()} is at revision {revision}, which this version of "
-            f"Upkeep does not know (its newest is {head_revision()}): use the version that migrated it"
+            f"Upkeep does not know (its newest is {head_revision()})",
+            advice="use the version that migrated it",
         )
 
 

@@ -93,9 +93,17 @@ def store_errors(engine: Engine) -> Iterator[None]:
 def _unavailable(engine: Engine, error: sa.SQLAlchemyError) -> ServiceUnavailable:
     where = engine.url.render_as_string(hide_password=True)
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    file = sqlite_file(engine)
+    look = f"`ls -l {file}; df -h {file.parent}`" if file else f"`psql {_for_psql(engine.url)}`"
     return ServiceUnavailable(
-        f"the store {where} cannot be used ({cause}): check UPKEEP_DATABASE_URL and UPKEEP_HOME"
+        f"the store {where} cannot be used ({cause})",
+        advice=f"check UPKEEP_DATABASE_URL and UPKEEP_HOME; {look}",
     )
+
+
+def _for_psql(url: URL) -> str:
+    """The address as psql takes it, without the password: psql asks."""
+    return url.set(drivername="postgresql", password=None).render_as_string()
 
 
 @cache
