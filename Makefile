@@ -52,7 +52,7 @@ clean:
 	        echo "$$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 	        exit 1; \
 	    fi; \
-	    "$$python" -m venv --clear .venv && touch $@; exit; \
+	    "$$python" -m venv .venv && touch $@; exit; \
 	done; \
 	echo "Upkeep needs Python 3.11 or newer, and found none; name one: make up PYTHON=/path/to/python3.11" >&2; \
 	exit 1
