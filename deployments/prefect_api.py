@@ -94,6 +94,8 @@ class PrefectApi:
         return answer
 
     def _trust(self) -> ssl.SSLContext | bool:
+        if not self.url.startswith("https://"):
+            return False  # nothing to verify, and reading all certificates takes as long as ten requests
         if not self.verified or not self.ca_file:
             return self.verified
         try:
