@@ -12,6 +12,7 @@ import pytest
 from deployments.cli.serving import Shell, export_line, path_line
 from deployments.home import exclusive, load_local_environment, prepare_home, read_variables, write_variables
 from deployments.prefect_api import require_server
+from deployments.server import client_variables, earlier_variables, server_variables, start_server
 from infra.errors import LockHeld, ServiceUnavailable
 
 UPKEEP = Path(sys.executable).with_name("upkeep")
@@ -103,3 +104,55 @@ def test_the_directory_is_first_in_path_and_only_once() -> None:
     )
     assert done.stdout.startswith("/a dir/bin:")
     assert done.stdout.count("/a dir/bin") == 1
+
+
+def test_stopping_twice_or_what_never_ran_is_no_error(tmp_path: Path) -> None:
+    assert "nothing was started" in run("down", home=tmp_path / "none").stderr
+    (tmp_path / "home").mkdir()
+    for _ in range(2):
+        done = run("down", home=tmp_path / "home")
+        assert (done.returncode, done.stderr.count("was not running")) == (0, 2)
+
+
+def test_a_full_disk_is_refused_before_anything_starts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_home(home)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("usage", (), {"free": 1_000_000}))
+    with pytest.raises(ServiceUnavailable, match=r"1\.0 MB free.*df -h"):
+        start_server(home, print)
+    assert not (home / "server.env").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_file_that_cannot_be_written_keeps_what_it_held(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_home(home)
+    write_variables(home / "env", {"A": "1"})
+    full = os.open
+    monkeypatch.setattr("os.open", lambda _, flags, mode: full("/dev/full", os.O_WRONLY))
+    with pytest.raises(ServiceUnavailable, match="No space left"):
+        write_variables(home / "env", {"A": "2"})
+    monkeypatch.undo()
+    assert read_variables(home / "env") == {"A": "1"}
+    assert [path.name for path in home.iterdir()] == ["env"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_home_of_somebody_else_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ServiceUnavailable, match="set UPKEEP_HOME"):
+            prepare_home(tmp_path / "home")
+    finally:
+        os.seteuid(0)
+
+
+def test_what_the_client_file_held_is_known_from_the_servers_own(home: Path) -> None:
+    prepare_home(home)
+    assert earlier_variables(home) == {}
+    client = client_variables(home, 4321, "upkeep:word")
+    write_variables(home / "server.env", server_variables(home, client))
+    known = earlier_variables(home)
+    assert known == {name: client[name] for name in known}
+    assert {"PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "UPKEEP_PORT"} == known.keys()
