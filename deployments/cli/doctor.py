@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from deployments.cli.app import app
 from infra.findings import Status, worst
+
+if TYPE_CHECKING:
+    from deployments.doctor import Diagnosis
 
 STYLES = {
     Status.OK: "green",
@@ -34,22 +36,26 @@ def doctor(
 
     Examples: `upkeep doctor`, `upkeep doctor --no-hosts`, `upkeep doctor --json`
     """
-    from deployments.doctor import Diagnosis, examine
+    from deployments.doctor import examine
 
     found: list[Diagnosis] = list(examine(hosts=hosts))
     verdict = worst(diagnosis.status for diagnosis in found)
     if as_json:
         typer.echo(json.dumps({"status": verdict, "checks": [asdict(d) for d in found]}, indent=2))
     else:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for heading in ("status", "check", "finding"):
-            table.add_column(heading, overflow="fold")
-        for diagnosis in sorted(found, key=lambda d: -d.status.rank):
-            words = Text(diagnosis.summary)
-            if diagnosis.advice:
-                words.append(f"\n→ {diagnosis.advice}", style="dim")
-            table.add_row(Text(diagnosis.status, style=STYLES[diagnosis.status]), diagnosis.check, words)
-        console = Console(highlight=False)
-        console.print(table)
-        console.print(Text(f"\n{verdict}", style=STYLES[verdict]))
+        show(sorted(found, key=lambda d: -d.status.rank), verdict)
     raise typer.Exit(verdict.exit_code)
+
+
+def show(found: list[Diagnosis], verdict: Status) -> None:
+    """One line per thing, below it what to do; never folded, so that a command can be copied whole."""
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(diagnosis.check) for diagnosis in found)
+    console.print(Text(f"{'status':10}{'check':{width}}  finding", style="dim"))
+    for diagnosis in found:
+        line = Text(f"{diagnosis.status:10}", style=STYLES[diagnosis.status])
+        line.append(f"{diagnosis.check:{width}}  {diagnosis.summary}", style="default")
+        if diagnosis.advice:
+            line.append(f"\n{'':12}→ {diagnosis.advice}", style="cyan")
+        console.print(line)
+    console.print(Text(f"\n{verdict}", style=STYLES[verdict]))

@@ -86,7 +86,8 @@ def read_estate(
     """Load the inventory and choose what this run concerns."""
     inventory = load_inventory(settings().inventory)
     estate = choose_estate(inventory, environment, tuple(hosts or ()), override)
-    log.info("%d hosts in %s", len(estate.fleet), ", ".join(estate.environments))
+    count = len(estate.fleet)
+    log.info("%d host%s in %s", count, "" if count == 1 else "s", ", ".join(estate.environments))
     return Sealed(estate)
 
 
@@ -236,7 +237,8 @@ def record(run: Run, answers: Sealed[Answers], findings: Sealed[tuple[Finding, .
 def publish(report: Sealed[RunReport]) -> None:
     """Show the verdict on the run's page: a summary, and the table of all findings, worst first."""
     key = artifact_key(report.value)
-    create_markdown_artifact(summary.markdown(report.value), key=f"{key}-summary", description="Verdict")
+    verdict = summary.verdict_sentence(report.value)  # on the artifact's card, without a click
+    create_markdown_artifact(summary.markdown(report.value), key=f"{key}-summary", description=verdict)
     create_table_artifact(
         summary.table_rows(report.value.findings), key=key, description="Findings, worst first"
     )

@@ -90,6 +90,15 @@ def test_without_a_server_it_says_what_starts_one_and_looks_at_the_rest(
     assert lines("worker") == []
 
 
+def test_without_a_server_a_secret_that_may_be_in_a_block_is_unknown_at_once(
+    prefect: PrefectStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefect.broken = True
+    monkeypatch.setattr("deployments.doctor.estate.secret_names", lambda _: {"shop-token"})
+    line = only("secrets")
+    assert (line.status, "cannot be asked" in line.summary) == (Status.UNKNOWN, True)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words", "advice"),
     [
