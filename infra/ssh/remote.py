@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
 from paramiko.ssh_exception import SSHException
 
 from infra.errors import Unreachable
@@ -129,7 +129,26 @@ def _transport(channel: paramiko.Channel) -> paramiko.Transport:
 
 
 def _feed(channel: paramiko.Channel, stdin: bytes) -> None:
-    """Send all input, then end of file. A command need not read it; a broken connection the reader sees."""
+    """Send all input, then end of file. A command need not read it; a broken connection the reader sees.
+
+    Under the channel's lock, unlike paramiko's own `sendall` and `shutdown_write`: they let go of it before
+    they send, so the answer to the host's close may overtake them, and sshd hangs up on whoever speaks to a
+    closed channel ("ieof packet referred to nonexistent channel"), ending every command on the connection.
+    """
     with suppress(SSHException, EOFError, OSError):
-        channel.sendall(stdin)
-        channel.shutdown_write()
+        rest = memoryview(stdin)
+        while rest:
+            with channel.lock:
+                size = channel._wait_for_send_window(len(rest))  # type: ignore[attr-defined]
+                if channel.closed or size == 0:
+                    return
+                message = paramiko.Message()
+                message.add_byte(cMSG_CHANNEL_DATA)
+                message.add_int(channel.remote_chanid)
+                message.add_string(rest[:size].tobytes())
+                _transport(channel)._send_user_message(message)  # type: ignore[attr-defined]
+            rest = rest[size:]
+        with channel.lock:
+            end = None if channel.closed else channel._send_eof()  # type: ignore[attr-defined]
+            if end is not None:
+                _transport(channel)._send_user_message(end)  # type: ignore[attr-defined]

@@ -68,8 +68,8 @@ def test_a_command_out_of_time_is_unreachable_and_the_session_goes_on(session: S
 def test_forty_threads_on_one_connection_each_get_their_own_answer(trusted: Sshd) -> None:
     session = ssh.session(trusted.host())
     with ThreadPoolExecutor(40) as pool:
-        answers = list(pool.map(lambda n: session.run(f"echo {n}; echo {n} >&2"), range(400)))
-    assert [(a.stdout, a.stderr) for a in answers] == [(f"{n}\n", f"{n}\n") for n in range(400)]
+        answers = list(pool.map(lambda n: session.run(f"echo {n}; echo {n} >&2"), range(1200)))
+    assert [(a.stdout, a.stderr) for a in answers] == [(f"{n}\n", f"{n}\n") for n in range(1200)]
     clients = {session.run("echo $SSH_CONNECTION").stdout for _ in range(5)}
     assert len(clients) == 1, "all of it went over one connection"
 
