@@ -20,8 +20,8 @@ from infra.settings import settings
 from infra.ssh.connecting import connect, disconnect
 from infra.ssh.route import Route
 
-# sshd's default MaxSessions is 10, and it counts a session for a moment after its end: with half of them in use,
-# threads wait here instead of being refused there.
+# sshd's default MaxSessions is 10, and it counts a session for a moment after its end: with half of them in
+# use, threads wait here instead of being refused there.
 SESSIONS = 5
 
 
