@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from dataclasses import dataclass
 
 import httpx
@@ -20,6 +21,7 @@ START = "start it with `upkeep up`, or name another with PREFECT_API_URL and PRE
 START_WORKER = (
     f"`upkeep up` starts one here, `prefect worker start --type process --pool {WORK_POOL}` elsewhere"
 )
+BUSY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})  # as pydantic, so Prefect, reads a switch
 
 
@@ -74,12 +76,17 @@ class PrefectApi:
     def request(
         self, method: str, path: str, body: object | None = None, *, timeout_s: float = 10
     ) -> httpx.Response:
-        """Send one request.
+        """Send one request, again while the server's SQLite is busy (503; the request had no effect).
 
         Raises:
             ServiceUnavailable: no answer, 401, or a server error.
         """
         answer = self.ask(method, path, body, timeout_s=timeout_s)
+        for pause_s in BUSY_PAUSES_S:
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(pause_s)
+            answer = self.ask(method, path, body, timeout_s=timeout_s)
         if answer.status_code in {401, 403}:
             raise ServiceUnavailable(
                 f"Prefect's API at {self.url} refuses PREFECT_API_AUTH_STRING",

@@ -278,6 +278,7 @@ def test_a_run_that_a_person_asks_for_is_never_skipped(installation: Installatio
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_after_a_real_stop_of_several_periods_one_run_is_executed(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -287,7 +288,7 @@ def test_after_a_real_stop_of_several_periods_one_run_is_executed(
     wait_for(mark.exists, "a first run in time", 120)
     Background(installation.home, "worker").stop()
     stopped, executed = datetime.now(UTC), mark.read_text().count("ran")
-    wait_for(lambda: datetime.now(UTC) > stopped + 4 * period, "four periods", 300)
+    wait_for(lambda: datetime.now(UTC) > stopped + 3 * period, "three periods", 300)
     installation.serve(often)
 
     def since_the_stop() -> list[str]:
@@ -297,7 +298,7 @@ def test_after_a_real_stop_of_several_periods_one_run_is_executed(
     wait_for(lambda: "Completed" in since_the_stop(), "a run after the stop", 150)
     late = since_the_stop()[: since_the_stop().index("Completed")]
     assert late == ["Skipped"] * len(late)
-    assert len(late) >= 3
+    assert len(late) >= 2
     assert mark.read_text().count("ran") == executed + 1
 
 
