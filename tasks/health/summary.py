@@ -61,8 +61,8 @@ def table_rows(findings: Sequence[Finding], at_most: int = ROWS_AT_MOST) -> list
             "status": line.finding.status.value,
             "subject": "  " * line.depth + ("└ " if line.depth else "") + place(line.finding),
             "check": line.finding.check,
+            "limit": line.finding.threshold,  # the table does not fold: what is short comes first
             "finding": line.finding.summary,
-            "limit": line.finding.threshold,
             "next": line.finding.advice,
         }
         for line in lines[:at_most]

@@ -75,7 +75,7 @@ def test_the_table_puts_effects_under_their_cause_and_says_what_it_cut() -> None
     rows = summary.table_rows([FINE, PAGE, DISK], at_most=2)
     assert [row["subject"] for row in rows] == ["web-1:/var", "  └ https://shop/", ""]
     assert rows[2]["finding"] == "1 more findings: `upkeep health --all` shows them"
-    assert {tuple(row) for row in rows} == {("status", "subject", "check", "finding", "limit", "next")}
+    assert {tuple(row) for row in rows} == {("status", "subject", "check", "limit", "finding", "next")}
 
 
 def test_the_summary_names_each_problem_once_with_its_next_step_and_what_it_explains() -> None:
