@@ -20,7 +20,7 @@ check: .venv/installed-for-tests
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q -m "not lab and not prefect and not long"
+	.venv/bin/pytest -q -n 4 --dist loadfile -m "not lab and not prefect and not long"  # most of them wait
 
 test: .venv/installed-for-tests
 	@.ci/test-packages
