@@ -32,6 +32,9 @@ ExecStart=/usr/local/bin/weed -logtostderr=true server -dir=/var/lib/seaweedfs \
     -master.volumeSizeLimitMB=64 -volume.port=8180 -volume.max=40 \\
     -s3 -s3.ip.bind=0.0.0.0 -s3.port=8333 -s3.port.https=8443 -s3.port.iceberg=0 -s3.port.lance=0 \\
     -s3.config=/etc/seaweedfs/s3.json -s3.cert.file=/etc/seaweedfs/s3.pem -s3.key.file=/etc/seaweedfs/s3.key
+# started means that it answers
+ExecStartPost=/usr/bin/curl --silent --insecure --output /dev/null --retry 120 --retry-delay 1 \\
+    --retry-all-errors --max-time 5 http://127.0.0.1:8333/ https://127.0.0.1:8443/
 StateDirectory=seaweedfs
 PrivateTmp=yes
 KillSignal=SIGKILL
