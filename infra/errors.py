@@ -13,7 +13,7 @@ The tree decides what is retried; no task decides for itself::
     │   ├── HostKeyRefused     the host's key is unknown, or is not the recorded one
     │   ├── AuthenticationRefused  the host let nobody in with the keys that we have
     │   ├── BadInventory       every mistake of the file at once
-    │   ├── BadSetting         environment variables with values that cannot be used
+    │   ├── BadSetting         environment variables or parameters with values that cannot be used
     │   ├── SecretMissing      a secret's name resolves nowhere, or its file is readable by others
     │   ├── ServiceUnavailable Prefect's API or the store does not answer: the verb ends with 69
     │   └── ChecksumMismatch
@@ -118,10 +118,10 @@ class BadInventory(PermanentError):
 
 
 class BadSetting(PermanentError):
-    """Environment variables have values that cannot be used.
+    """Environment variables or parameters have values that cannot be used.
 
     Args:
-        mistakes: one line per variable: name, value, what is accepted. At least one.
+        mistakes: one line per variable or parameter: name, value, what is accepted. At least one.
     """
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:

@@ -35,6 +35,7 @@ KEEPALIVE_S = 20
 # Unacknowledged data for this long means that the peer is gone (tcp(7), TCP_USER_TIMEOUT); without it Linux
 # takes 15 minutes. Longer than a keepalive, so that a lost packet or two are forgiven.
 SILENCE_S = 30
+_ASK_CONSOLE = "on the host's console: systemctl status ssh; uptime"
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 # Every failed handshake is raised to us; paramiko's threads would print a second, unreadable account of it.
@@ -189,9 +190,13 @@ def _open_socket(route: Route, gate: Gate | None) -> Any:
         sock = socket.create_connection((route.address, route.port), timeout=timeout_s)
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name at all, such as a..b
         cause = f"the name {route.address!r} does not resolve: {getattr(error, 'strerror', error)}"
-        raise Unreachable(cause, host=route.name) from error
+        advice = f"getent hosts {route.address}; is this the address that the inventory should have?"
+        raise Unreachable(cause, host=route.name, advice=advice) from error
     except TimeoutError as error:
         raise Unreachable(f"no answer on {route} within {timeout_s:g} s", host=route.name) from error
+    except ConnectionRefusedError as error:
+        cause = f"connection refused on {route}: the machine answers, but no SSH server does"
+        raise Unreachable(cause, host=route.name, advice=f"is the port right? {_ASK_CONSOLE}") from error
     except OSError as error:
         raise Unreachable(f"{(error.strerror or str(error)).lower()} on {route}", host=route.name) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -208,7 +213,7 @@ def _await_banner(route: Route, sock: Any) -> None:
     """
     timeout_s = settings().connect_timeout_s
     if isinstance(sock, socket.socket) and not select.select([sock], [], [], timeout_s)[0]:
-        raise Unreachable(_no_banner(route, timeout_s), host=route.name)
+        raise Unreachable(_no_banner(route, timeout_s), host=route.name, advice=_ASK_CONSOLE)
 
 
 def _no_banner(route: Route, waited_s: float) -> str:
@@ -226,13 +231,14 @@ def _translated(route: Route) -> Iterator[None]:
         if isinstance(error, AuthenticationException) or "No authentication methods" in str(error):
             offered = " and ".join(route.keys) or "the agent's keys and ~/.ssh's"
             cause = f"{route} lets {route.user!r} in with none of: {offered}"
-            raise AuthenticationRefused(cause, host=route.name) from error
+            advice = f"are user and identity_file of {route.name} right? Then, there: ~/.ssh/authorized_keys"
+            raise AuthenticationRefused(cause, host=route.name, advice=advice) from error
         if "banner" in str(error):
             cause = _no_banner(route, waited_s)
         else:
             why = str(error) or "connection closed"
             cause = f"the SSH handshake with {route} failed after {waited_s:.1f} s: {why}"
-        raise Unreachable(cause, host=route.name) from error
+        raise Unreachable(cause, host=route.name, advice=_ASK_CONSOLE) from error
 
 
 def disconnect(connection: fabric.Connection) -> None:

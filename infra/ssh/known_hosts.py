@@ -99,13 +99,14 @@ def require_known(host: str, key: paramiko.PKey, entries: Iterable[Entry], *, in
         against = next((entry for entry in plain if entry.type == key.get_name()), plain[0])
         raise HostKeyRefused(
             f"{host} shows the key {shown}, which is not the one recorded at {against.place}: the host was "
-            f"reinstalled, or somebody stands in between. Once you know which: "
-            f"`upkeep hosts trust {inventory_name} --replace`",
+            f"reinstalled, or somebody stands in between",
             host=inventory_name,
+            advice=f"once you know which: `upkeep hosts trust {inventory_name} --replace`",
         )
     raise HostKeyRefused(
-        f"{host} shows the key {shown}, which nobody has trusted yet: `upkeep hosts trust {inventory_name}`",
+        f"{host} shows the key {shown}, which nobody has trusted yet",
         host=inventory_name,
+        advice=f"`upkeep hosts trust {inventory_name}`",
     )
 
 

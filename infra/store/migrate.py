@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 from infra.errors import ServiceUnavailable
+from infra.settings import settings
 from infra.store.session import engine_of, sqlite_file, store_errors, store_url
 
 ADVISORY_LOCK = 0x7570_6B65_6570  # "upkeep"
@@ -89,18 +90,19 @@ def _require_known(engine: Engine, revision: str | None) -> None:
 
 @contextmanager
 def _sqlite_lock(engine: Engine) -> Iterator[None]:
-    """Create the file (0600, its directory 0700) and keep other processes off while it is set up."""
+    """Create the file (0600; a home of our own 0700) and keep other processes off while it is set up."""
     file = sqlite_file(engine)
     if file is None:
         yield
         return
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if file.parent == settings().home:  # another directory may be a typing error: it must be there
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ServiceUnavailable(
             f"the store {file} cannot be created ({error.strerror}): "
-            "set UPKEEP_HOME to a directory that you may write"
+            "UPKEEP_HOME and UPKEEP_DATABASE_URL must lie in a directory that exists and that you may write"
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

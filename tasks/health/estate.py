@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Generic, TypeVar
 
-from infra.errors import BadInventory
+from infra.errors import BadInventory, BadSetting
 from infra.inventory import DnsName, Endpoint, Environment, Host, Inventory, Service, Thresholds, TlsName
 
 T = TypeVar("T")
@@ -83,12 +83,12 @@ def choose_estate(
     """The part of the inventory that a run's parameters name.
 
     Raises:
-        BadInventory: an environment or a host is not in it; every mistake at once.
+        BadSetting: an environment or a host is not in it; every mistake at once.
     """
     try:
         fleet = inventory.fleet(environment, hosts)
     except BadInventory as error:
-        raise BadInventory(tuple(f"parameter {mistake}" for mistake in error.mistakes)) from error
+        raise BadSetting(tuple(f"parameter {mistake}" for mistake in error.mistakes)) from error
     concerned = (
         {host.environment for host in fleet} if hosts else {environment or n for n in inventory.environments}
     )

@@ -284,7 +284,7 @@ def test_a_host_that_does_not_answer_is_critical_and_the_others_are_counted(
         away, rest = lines("hosts", hosts=True)
     assert away.status is Status.CRITICAL
     assert away.summary.startswith("away: ")
-    assert away.advice == f"ssh -p {port} root@127.0.0.1 true"
+    assert "is the port right" in away.advice
     assert (rest.status, rest.summary) == (Status.OK, "1 of 2 let us in")
 
 

@@ -19,7 +19,7 @@ from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry
 
 from flows.health import health
-from infra.errors import BadInventory, HostKeyRefused
+from infra.errors import BadSetting, HostKeyRefused
 from infra.findings import Status
 from infra.report import RunReport
 from infra.store.runs import read_report
@@ -174,7 +174,7 @@ def test_retrying_a_failed_run_runs_it_from_the_top_as_a_second_attempt(estate: 
 
 
 def test_a_host_that_is_not_in_the_inventory_ends_the_run_with_what_is(estate: Estate) -> None:
-    with pytest.raises(BadInventory, match=r"parameter host = 'web-9'.*db-1, web-1, web-2"):
+    with pytest.raises(BadSetting, match=r"parameter host = 'web-9'.*db-1, web-1, web-2"):
         health(hosts=["web-9"])
     assert not estate.reads
 

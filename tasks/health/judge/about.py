@@ -55,6 +55,7 @@ def on_host(host: Host, command: str) -> str:
     """How a person runs a command there: as typed in a shell of the control machine."""
     if host.connection == "local":
         return command
+    key = f"-i {shlex.quote(host.identity_file)} " if host.identity_file else ""
     port = f"-p {host.port} " if host.port != 22 else ""
     login = f"{host.user}@{host.address}" if host.user else host.address
-    return f"ssh {port}{login} {shlex.quote(command)}"
+    return f"ssh {key}{port}{login} {shlex.quote(command)}"

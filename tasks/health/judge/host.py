@@ -86,12 +86,11 @@ def _unread(host: Host, error: UpkeepError | None) -> Finding:
     if error is None:
         return about.found(ACCESS, Status.UNKNOWN, f"{host.name} was not read", advice="run the check again")
     if isinstance(error, TransientError):
-        advice = f"{on_host(host, 'uptime')}; no answer: look at its console and its power"
-        return about.found(
-            REACHABILITY, Status.CRITICAL, f"{host.name} is down: {error.reason}", advice=advice
-        )
+        advice = error.advice or f"{on_host(host, 'uptime')}; no answer: look at its console and its power"
+        sentence = f"{host.name} cannot be reached: {error.reason}"
+        return about.found(REACHABILITY, Status.CRITICAL, sentence, advice=advice)
     sentence = f"{host.name} could not be checked: {error.reason}"
-    return about.found(ACCESS, Status.UNKNOWN, sentence, advice=on_host(host, "true"))
+    return about.found(ACCESS, Status.UNKNOWN, sentence, advice=error.advice or on_host(host, "true"))
 
 
 def _absent(rates: Rates | None, previous: Counters | None) -> dict[str, str]:

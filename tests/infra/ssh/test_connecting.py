@@ -62,7 +62,7 @@ def test_a_port_without_listener_is_connection_refused(sshd: Sshd) -> None:
     port = free_port()
     with pytest.raises(Unreachable) as failure:
         run_true(sshd, port=port)
-    assert str(failure.value) == f"one: connection refused on 127.0.0.1:{port}"
+    assert failure.value.what_happened.startswith(f"one: connection refused on 127.0.0.1:{port}: the machine")
 
 
 def test_a_host_that_drops_packets_gives_no_answer(sshd: Sshd) -> None:

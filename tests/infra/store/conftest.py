@@ -23,7 +23,7 @@ def postgres() -> Iterator[str]:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a store that does not exist yet."""
     if request.param == "sqlite":
-        fresh = f"sqlite:///{tmp_path / 'home' / 'upkeep.db'}"
+        fresh = f"sqlite:///{tmp_path / 'upkeep.db'}"
     else:
         server, name = request.getfixturevalue("postgres"), f"t{uuid4().hex}"
         with engine_of(server).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

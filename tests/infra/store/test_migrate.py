@@ -51,12 +51,18 @@ def test_a_store_that_is_newer_than_the_code_is_refused_with_both_revisions(url:
         migrate(url)
 
 
-def test_the_file_of_a_store_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    migrate(f"sqlite:///{tmp_path}/home/upkeep.db")
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "home").iterdir()}
+def test_a_directory_that_may_be_a_typing_error_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match="cannot be created"):
+        migrate(f"sqlite:///{tmp_path}/hmoe/upkeep.db")
+    assert not (tmp_path / "hmoe").exists()
+
+
+def test_the_file_of_a_store_is_readable_by_its_owner_only(home: Path) -> None:
+    migrate()
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in home.iterdir()}
     assert modes["upkeep.db"] == 0o600
     assert set(modes.values()) == {0o600}
-    assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.errors import BadInventory
+from infra.errors import BadSetting
 from infra.inventory import Inventory, Level, Thresholds
 from tasks.health.estate import PEERS_AT_MOST, Estate, choose_estate, choose_pairs
 
@@ -73,9 +73,9 @@ def test_named_hosts_are_checked_with_their_own_endpoints_and_no_names() -> None
 
 
 def test_a_parameter_that_names_nothing_is_refused_with_what_there_is() -> None:
-    with pytest.raises(BadInventory, match=r"parameter environment = 'prod': accepted: production, staging"):
+    with pytest.raises(BadSetting, match=r"parameter environment = 'prod': accepted: production, staging"):
         estate("prod")
-    with pytest.raises(BadInventory, match=r"parameter host = 'x'.*\n.*parameter host = 'y'"):
+    with pytest.raises(BadSetting, match=r"parameter host = 'x'.*; parameter host = 'y'"):
         estate(hosts=("x", "web-1", "y"))
 
 

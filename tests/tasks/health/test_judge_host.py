@@ -70,7 +70,7 @@ def test_a_healthy_host_is_ok_in_everything_and_has_no_advice() -> None:
 def test_a_host_that_is_down_is_one_critical_finding() -> None:
     finding = judge_silence(WEB, Unreachable("no answer on 10.0.0.11:22 within 5 s", host="web-1"))
     assert (finding.check, finding.status) == ("reachability", Status.CRITICAL)
-    assert finding.summary == "web-1 is down: no answer on 10.0.0.11:22 within 5 s"
+    assert finding.summary == "web-1 cannot be reached: no answer on 10.0.0.11:22 within 5 s"
 
 
 @pytest.mark.parametrize("error", [AuthenticationRefused("no key fits"), HostKeyRefused("the key changed")])
@@ -327,3 +327,8 @@ def test_more_of_a_bad_thing_is_never_better(values: tuple[float, float]) -> Non
         return [f.status for f in sorted(found, key=lambda f: f.key)]
 
     assert all(a.rank <= b.rank for a, b in zip(status(less), status(more), strict=True))
+
+
+@pytest.mark.parametrize("error", [Unreachable, HostKeyRefused])
+def test_an_error_that_knows_what_to_do_says_it_instead(error: type[UpkeepError]) -> None:
+    assert judge_silence(WEB, error("no", host="web-1", advice="look there")).advice == "look there"
